@@ -1,0 +1,104 @@
+"""dipedge: restores pictures with untrained networks, fitted to the one picture at hand.
+
+Importing this package loads neither PyTorch nor the native module, nor anything else that takes time: every
+name is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from dipedge.engines import get_engine
+    from dipedge.errors import DipedgeError, EngineError, FileError, InputError, OutOfMemoryError
+    from dipedge.fit import FitDivergedError, fit_steps
+    from dipedge.metrics import psnr, ssim
+    from dipedge.optimisers import Adam
+    from dipedge.presets import Preset, preset
+    from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+    from dipedge.result import FitResult, Step, StopReason
+    from dipedge.session import Session, restore
+    from dipedge.stopping import Deadline, Discrepancy, MaxSteps
+    from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.variance import VarianceWindow
+
+__version__ = "0.1.0"
+
+# Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
+_HOMES = {
+    "dipedge.engines": ("get_engine",),
+    "dipedge.errors": ("DipedgeError", "EngineError", "FileError", "InputError", "OutOfMemoryError"),
+    "dipedge.fit": ("FitDivergedError", "fit_steps"),
+    "dipedge.metrics": ("psnr", "ssim"),
+    "dipedge.optimisers": ("Adam",),
+    "dipedge.presets": ("Preset", "preset"),
+    "dipedge.priors": (
+        "Fourier",
+        "GivenImage",
+        "Hourglass",
+        "Level",
+        "Meshgrid",
+        "Noise",
+        "Prior",
+        "dip",
+        "pip",
+    ),
+    "dipedge.result": ("FitResult", "Step", "StopReason"),
+    "dipedge.session": ("Session", "restore"),
+    "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps"),
+    "dipedge.tasks": ("Denoise", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.variance": ("VarianceWindow",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = [
+    "Adam",
+    "Deadline",
+    "Denoise",
+    "DipedgeError",
+    "Discrepancy",
+    "EngineError",
+    "FileError",
+    "FitDivergedError",
+    "FitResult",
+    "Fourier",
+    "GivenImage",
+    "Hourglass",
+    "Inpaint",
+    "InputError",
+    "Level",
+    "MaxSteps",
+    "Meshgrid",
+    "Noise",
+    "OutOfMemoryError",
+    "Preset",
+    "Prior",
+    "RemoveJpeg",
+    "Session",
+    "Step",
+    "StopReason",
+    "SuperResolve",
+    "VarianceWindow",
+    "__version__",
+    "dip",
+    "fit_steps",
+    "get_engine",
+    "pip",
+    "preset",
+    "psnr",
+    "restore",
+    "ssim",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'dipedge' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # the next look-up no longer comes here
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

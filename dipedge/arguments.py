@@ -1,0 +1,59 @@
+"""Checks of the arguments that sessions take: each says what it got and what is allowed."""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+from dipedge.errors import InputError
+from dipedge.stopping import MaxSteps, Rule
+from dipedge.tasks import Task
+
+
+def check_task(task: Any) -> None:
+    """Raises InputError unless ``task`` is a description of one."""
+    if not isinstance(task, Task):
+        known = "Denoise(), RemoveJpeg(), SuperResolve() or Inpaint(mask)"
+        raise InputError(f"task is {task!r}; it must be {known}")
+
+
+def whole(name: str, value: Any, low: int, high: int) -> int:
+    """``value`` as an int from ``low`` to ``high`` (numpy's integers too, truth values not)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; it must be a whole number from {low} to {high}")
+    return int(value)
+
+
+def number(name: str, value: Any) -> float:
+    """``value`` as a float."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise InputError(f"{name} is {value!r}; it must be a number")
+    return float(value)
+
+
+def average(value: Any) -> float:
+    """A weight of the past, in [0, 1)."""
+    weight = number("average", value)
+    if not 0 <= weight < 1:
+        raise InputError(f"average is {value!r}; it must be in [0, 1), 0 for the raw output")
+    return weight
+
+
+def rule(stop: Any, steps: Any, default: Rule, bound: int) -> Rule:
+    """The stopping rule that ``stop`` and ``steps`` ask for, sure to end.
+
+    Args:
+        stop: a rule, or None.
+        steps: an exact number of steps, or None; not both.
+        default: taken when both are None.
+        bound: limit of steps for a rule that might never be fulfilled.
+    """
+    if stop is not None and steps is not None:
+        raise InputError(f"steps is {steps!r} and stop is {stop!r}; give one of them")
+    if steps is not None:
+        return MaxSteps(whole("steps", steps, 1, 10**9))
+    if stop is None:
+        return default
+    if not isinstance(stop, Rule):
+        raise InputError(f"stop is {stop!r}; it must be a stopping rule such as Deadline(ms=33)")
+    return stop if stop.ends else stop | MaxSteps(bound)

@@ -1,0 +1,71 @@
+"""Descriptions (tasks, priors, optimisers, stopping rules) as plain JSON values, and back.
+
+All descriptions are frozen dataclasses, so one rule serves them all: ``{"kind": class name, field: value}``.
+Reading builds only classes from the list below and passes their own validation; a file cannot name others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from dipedge.errors import InputError
+from dipedge.optimisers import Adam
+from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
+from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps
+from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.variance import VarianceWindow
+
+_TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint)
+_PRIORS = (Prior, Hourglass, Level, Noise, Meshgrid, GivenImage, Fourier)
+_RULES = (MaxSteps, Deadline, Discrepancy, VarianceWindow, AnyOf, AllOf)
+KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam)}
+DEEPEST = 20  # a nesting no description of ours has; a hostile file's could exhaust the stack
+
+
+def to_plain(value: Any) -> Any:
+    """A description as JSON values. An ``Inpaint`` loses its mask: arrays are stored beside the text."""
+    if is_dataclass(value):
+        names = [field.name for field in fields(value) if field.init and field.name != "mask"]
+        return {"kind": type(value).__name__} | {name: to_plain(getattr(value, name)) for name in names}
+    if isinstance(value, tuple):
+        return [to_plain(entry) for entry in value]
+    return value
+
+
+def from_plain(value: Any, kind: type | tuple[type, ...], **extra: Any) -> Any:
+    """Rebuilds a description that ``to_plain`` wrote.
+
+    Args:
+        value: what the JSON text held.
+        kind: the class, or classes, that it must be.
+        extra: fields that were stored elsewhere (an ``Inpaint``'s mask).
+
+    Raises:
+        InputError: anything that no description of ours could have written.
+    """
+    if isinstance(value, dict) and value.get("kind") == "Inpaint":
+        value = value | extra
+    built = _built(value, 0)
+    if not isinstance(built, kind):
+        raise InputError(f"a description holds {type(built).__name__} where it should not")
+    return built
+
+
+def _built(value: Any, depth: int) -> Any:
+    if depth > DEEPEST:
+        raise InputError("a description is nested too deeply")
+    if isinstance(value, list):
+        return tuple(_built(entry, depth + 1) for entry in value)
+    if not isinstance(value, dict):
+        return value
+    kind = KINDS.get(value.get("kind"))
+    if kind is None:
+        raise InputError(f"a description names {value.get('kind')!r}, which dipedge does not know")
+    given = {name: _built(entry, depth + 1) for name, entry in value.items() if name != "kind"}
+    try:
+        return kind(**given)
+    except InputError:
+        raise
+    except (TypeError, ValueError, AttributeError) as error:  # a missing field, or text for a number
+        raise InputError(f"a description of {kind.__name__} is damaged ({error})") from error

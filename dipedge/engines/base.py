@@ -1,0 +1,119 @@
+"""The protocol every engine follows: a description goes in, a program comes out.
+
+Arrays at this border are numpy, [H, W, C], C-contiguous float32 with values in [0, 1] unless a line
+says otherwise. ``shape`` is always that of the estimate; the target of a super-resolution is smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dipedge.optimisers import Adam
+from dipedge.priors import Prior
+from dipedge.tasks import Task
+
+State = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a fit is run, apart from what is fitted.
+
+    Args:
+        optimiser: the description of the optimiser.
+        average: weight of the past in the running average of the outputs, in [0, 1); the first
+            output starts it.
+        seed: of weights, z and perturbation; the same seed gives the same bits on one engine.
+        precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
+        threads: worker threads, None for all processors this process may use.
+        input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
+    """
+
+    optimiser: Adam = Adam()
+    average: float = 0.99
+    seed: int = 0
+    precision: str = "auto"
+    threads: int | None = None
+    input_gradient: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One forward and backward pass without an update.
+
+    ``output`` [H, W, C]; ``gradients`` by parameter name, and "input" [H, W, channels of z].
+    """
+
+    output: np.ndarray
+    loss: float
+    gradients: State
+
+
+class Program(Protocol):
+    """All state of one fit; its buffers are allocated once, when it is compiled."""
+
+    shape: tuple[int, int, int]
+    steps_done: int
+
+    def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known."""
+
+    def set_input(self, z: np.ndarray) -> None:
+        """Replaces z (before perturbation), [H, W, channels]."""
+
+    def step(self, count: int = 1) -> None:
+        """Runs ``count`` optimiser steps: forward, backward, update, averaging."""
+
+    def loss(self) -> float:
+        """The data term of the last step's output, before that step's update."""
+
+    def estimate(self, averaged: bool = True) -> np.ndarray:
+        """A copy [H, W, C] of the running average, or of the last step's raw output."""
+
+    def sample(self, pixels: np.ndarray) -> np.ndarray:
+        """The last raw output at flat pixel indices [n] -> [n, C]; for stopping statistics."""
+
+    def evaluate(self) -> Evaluation:
+        """Forward and backward at the current weights; changes no state a step depends on."""
+
+    def state(self) -> State:
+        """Everything a step depends on, as copies.
+
+        Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME``, ``average``, ``output``,
+        ``input`` (absent for fixed Fourier features and meshgrids), ``rng``, ``step``.
+        """
+
+    def load_state(self, state: State) -> None:
+        """Sets what is given and keeps the rest; a full state continues bit for bit.
+
+        Raises:
+            InputError: an unknown key, or an array of another shape.
+        """
+
+    def close(self) -> None:
+        """Gives all memory back; the program cannot be used afterwards."""
+
+
+class Engine(Protocol):
+    """Turns descriptions into programs."""
+
+    name: str
+
+    def supports(self, prior: Prior, task: Task) -> str | None:
+        """None, or the sentence that says why this engine cannot run the pair."""
+
+    def compile(
+        self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
+    ) -> Program:
+        """Allocates everything and initialises weights and z from ``settings.seed``.
+
+        Raises:
+            EngineError: unsupported prior, task or precision.
+            OutOfMemoryError: with the bytes needed.
+        """
+
+    def device(self) -> dict[str, str]:
+        """What runs the fit: keys "device", "isa", "version" as far as they apply."""

@@ -1,0 +1,142 @@
+"""Where every fit starts: weights, z and frequencies, the same on every engine, in numpy alone.
+
+The weights are those of PyTorch's default initialisation to the bit: ``torch.manual_seed(seed)``, then
+``nn.Conv2d`` and ``nn.BatchNorm2d`` in the published code's order (``Hourglass.parameter_shapes``). So
+a fit without PyTorch starts where the published code starts. The noise z comes from a stream of its own,
+because the published code draws it before or after the net, depending on the task.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from dipedge.priors import Encoding, Fourier, GivenImage, Meshgrid, Noise, Prior
+
+# Third word of the key that seeds the noise, so that z is not the weights' stream once more.
+NOISE_STREAM = 0x7A
+DIGITS = 24
+CHUNK = 1 << 20
+
+
+def _uniform(stream: np.random.RandomState, low: float, high: float, shape: tuple[int, ...]) -> np.ndarray:
+    """``Tensor.uniform_(low, high)`` of a float32 tensor on the CPU, from the same Mersenne twister.
+
+    PyTorch keeps the low 24 bits of each 32-bit word and computes ``x * (high - low) + low`` in float32
+    with one rounding (a fused multiply-add on every CPU with AVX2). Product and sum of float32 values
+    are exact in float64 here, so rounding that once gives the same bits.
+    """
+    low32, high32 = np.float32(low), np.float32(high)
+    width = np.float64(high32 - low32)
+    values = np.empty(math.prod(shape), np.float32)
+    for start in range(0, values.size, CHUNK):  # a chunk at a time: float64 is only needed for a moment
+        part = values[start : start + CHUNK]
+        words = stream.randint(0, 2**32, part.size, dtype=np.uint32)
+        part[:] = (words & np.uint32(2**DIGITS - 1)) * (width * 2.0**-DIGITS) + np.float64(low32)
+    return values.reshape(shape)
+
+
+def initial_parameters(prior: Prior, out_channels: int, seed: int) -> dict[str, np.ndarray]:
+    """Every learned tensor at step 0, float32, by the names of ``Prior.parameter_shapes``.
+
+    Convolutions: weight and bias from U(-b, b), b = 1/sqrt(fan_in) (``kaiming_uniform_`` with
+    a = sqrt(5), as ``nn.Conv2d.reset_parameters``). BN: 1 and 0. Learned frequencies: as given.
+
+    Args:
+        prior: the description.
+        out_channels: channels of the estimate.
+        seed: any integer; like PyTorch's CPU generator, its low 32 bits count.
+    """
+    stream = np.random.RandomState(seed & 0xFFFFFFFF)
+    parameters: dict[str, np.ndarray] = {}
+    fan_in = 1
+    for name, shape in prior.parameter_shapes(out_channels).items():
+        if name == "encoding.frequencies":
+            parameters[name] = initial_frequencies(prior.encoding)
+        elif name.endswith("bn.weight"):
+            parameters[name] = np.ones(shape, np.float32)
+        elif name.endswith("bn.bias"):
+            parameters[name] = np.zeros(shape, np.float32)
+        elif name.endswith("conv.weight"):
+            fan_in = math.prod(shape[1:])
+            # Written as PyTorch writes it: the detour decides the last bit of the bound.
+            gain = math.sqrt(2.0 / (1 + math.sqrt(5) ** 2))
+            bound = math.sqrt(3.0) * (gain / math.sqrt(fan_in))
+            parameters[name] = _uniform(stream, -bound, bound, shape)
+        else:
+            bound = 1 / math.sqrt(fan_in)
+            parameters[name] = _uniform(stream, -bound, bound, shape)
+    return parameters
+
+
+def initial_frequencies(encoding: Fourier) -> np.ndarray:
+    """The frequencies [n] as the published code has them: float32 powers of a base rounded to float32.
+
+    The highest of 2^8 so becomes 255.99997; ``Fourier.frequencies`` gives the exact values.
+    """
+    base = np.float64(np.float32(encoding.highest ** (1 / (encoding.count - 1))))
+    return (base ** np.arange(encoding.count)).astype(np.float32)
+
+
+def coordinates(size: int) -> np.ndarray:
+    """Coordinates j/(size-1) in [0, 1] of ``size`` pixels, float64; [0] for a single one."""
+    return np.arange(size) / max(size - 1, 1)
+
+
+def fourier_tables(frequencies: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a pixel's column and row contribute to its Fourier features, in float64.
+
+    Args:
+        frequencies: [n], radians per unit coordinate.
+        height: H.
+        width: W.
+
+    Returns:
+        Columns [W, 2n] and rows [H, 2n]: cosines of all frequencies, then their sines.
+    """
+
+    def table(size: int) -> np.ndarray:
+        angles = coordinates(size)[:, None] * np.asarray(frequencies, np.float64)
+        return np.concatenate((np.cos(angles), np.sin(angles)), axis=1)
+
+    return table(width), table(height)
+
+
+def fourier_features(frequencies: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The features of every pixel, [H, W, 4n] float32: cos u, sin u, cos v, sin v, rounded once."""
+    columns, rows = fourier_tables(frequencies, height, width)
+    half = columns.shape[1]
+    features = np.empty((height, width, 2 * half), np.float32)
+    features[:, :, :half] = columns[None]
+    features[:, :, half:] = rows[:, None]
+    return features
+
+
+def _meshgrid(height: int, width: int) -> np.ndarray:
+    grid = np.empty((height, width, 2), np.float32)
+    grid[:, :, 0] = coordinates(width)[None]
+    grid[:, :, 1] = coordinates(height)[:, None]
+    return grid
+
+
+def initial_input(encoding: Encoding, shape: tuple[int, ...], seed: int) -> np.ndarray | None:
+    """z before any perturbation, [H, W, channels] float32; None for a given image, which is not ours.
+
+    Args:
+        encoding: how z is made.
+        shape: H and W first; what follows is not looked at.
+        seed: any integer, 64 bits of it count; only noise depends on it. Its stream is the Mersenne
+            twister seeded with the array (low word, high word, 0x7A).
+    """
+    height, width = shape[:2]
+    if isinstance(encoding, Noise):
+        words = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, NOISE_STREAM]
+        stream = np.random.RandomState(words)
+        return _uniform(stream, 0.0, encoding.scale, (height, width, encoding.channels))
+    if isinstance(encoding, Meshgrid):
+        return _meshgrid(height, width)
+    if isinstance(encoding, Fourier):
+        return fourier_features(initial_frequencies(encoding), height, width)
+    assert isinstance(encoding, GivenImage)
+    return None

@@ -1,0 +1,319 @@
+"""Engine "native": the fit in C++, without PyTorch. The default without a CUDA GPU.
+
+This file translates descriptions into plain numbers for ``dipedge._native`` and arrays across the
+border; the arithmetic is in ``kernels/``, the program in ``kernels/engine/``. For a given seed the
+result is the same whatever the thread count; it differs in the last bits between instruction sets.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from dipedge.engines.base import Evaluation, Settings, State
+from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
+from dipedge.errors import EngineError, InputError, OutOfMemoryError
+from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.tasks import Task
+
+try:
+    from dipedge import _native
+except ImportError as error:
+    raise EngineError(f"engine 'native' is not built: {error}; reinstall dipedge with a C++ compiler") from error
+
+PRECISIONS = ("auto", "fp32")
+STATE_ARRAYS = ("param", "adam/m", "adam/v")
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        text, needed = error.args if len(error.args) == 2 else ("engine 'native' ran out of memory", 0)
+        raise OutOfMemoryError(f"engine 'native': {text}", needed) from error
+
+
+def available_threads() -> int:
+    """Processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def chosen_isa() -> str:
+    """The instruction set in use: DIPEDGE_ISA, or the best this processor has.
+
+    Raises:
+        EngineError: DIPEDGE_ISA names a set that is unknown or cannot run here.
+    """
+    runnable = _native.runnable_isas().split()
+    wanted = os.environ.get("DIPEDGE_ISA", "").strip()
+    if wanted and wanted not in runnable:
+        raise EngineError(f"DIPEDGE_ISA is {wanted!r}; this processor runs {', '.join(runnable)}")
+    return wanted or runnable[-1]
+
+
+def _network(prior: Prior) -> dict[str, object]:
+    net = prior.network
+    return {
+        "levels": [
+            (level.down, level.up, level.skip, level.kernel_down, level.kernel_up, level.kernel_skip)
+            for level in net.levels
+        ],
+        "bilinear": net.upsample == "bilinear",
+        "reflect": net.padding == "reflection",
+        "need1x1_up": net.need1x1_up,
+        "sigmoid": net.sigmoid,
+        "downsample": net.downsample,
+        "slope": net.slope,
+        "bn_eps": net.bn_eps,
+    }
+
+
+def _encoding(prior: Prior) -> dict[str, object]:
+    encoding = prior.encoding
+    fourier = isinstance(encoding, Fourier)
+    return {
+        "channels": encoding.channels,
+        "frequencies": initial_frequencies(encoding).tolist() if fourier else [],
+        "learned": fourier and encoding.learned,
+        "perturbation": prior.perturbation,
+        "perturb_frequencies": prior.perturb == "frequencies",
+    }
+
+
+class NativeEngine:
+    """The C++ engine; one instance may compile any number of programs."""
+
+    name = "native"
+
+    def supports(self, prior: Prior, task: Task) -> str | None:
+        """Always None: every hourglass with every data term runs natively."""
+        return None
+
+    def compile(
+        self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
+    ) -> NativeProgram:
+        """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
+
+        Raises:
+            EngineError: a precision other than "auto" (= "fp32") or "fp32"; an unusable DIPEDGE_ISA.
+            InputError: a shape with a side under 1, or a thread count outside 1..1024.
+            OutOfMemoryError: with the bytes of the arena.
+        """
+        if settings.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise EngineError(f"engine 'native' has no precision {settings.precision!r}; it takes {known}")
+        if len(shape) != 3 or min(shape) < 1:
+            raise InputError(f"shape is {shape}; it must be (H, W, C) with sides of 1 or more")
+        threads = available_threads() if settings.threads is None else settings.threads
+        if not 1 <= threads <= 1024:
+            raise InputError(f"threads is {threads}; it must be 1 to 1024")
+        with _memory_errors():
+            return NativeProgram(prior, task, shape, settings, threads)
+
+    def device(self) -> dict[str, str]:
+        """The processor's name, the instruction set in use, and dipedge's version."""
+        return {"device": _processor_name(), "isa": chosen_isa(), "version": _native.version}
+
+
+class NativeProgram:
+    """One fit on the native engine; see ``base.Program`` for what every method promises."""
+
+    def __init__(
+        self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings, threads: int
+    ) -> None:
+        self.shape = tuple(shape)
+        self._term, self._task_name = task.data_term, task.name
+        adam = settings.optimiser
+        spec = {
+            "network": _network(prior),
+            "encoding": _encoding(prior),
+            "term": {"kind": self._term.kind, "scale": self._term.scale, "lobes": self._term.lobes},
+            "adam": (adam.learning_rate, adam.beta1, adam.beta2, adam.eps),
+            "shape": self.shape,
+            "average": settings.average,
+            "seed": settings.seed & (2**64 - 1),
+            "threads": threads,
+            "isa": chosen_isa(),
+            "input_gradient": settings.input_gradient,
+        }
+        self._program = _native.Program(spec)
+        self._names = self._program.names()
+        self._has_mask = self._has_target = False
+        self._input_gradient = settings.input_gradient
+        self._z_is_stored = isinstance(prior.encoding, Noise | GivenImage)
+        self._z_is_set = not isinstance(prior.encoding, GivenImage)
+        self._channels = prior.encoding.channels
+        for name, values in initial_parameters(prior, shape[2], settings.seed).items():
+            self._program.set("param", name, values)
+        if not isinstance(prior.encoding, Fourier):
+            z = initial_input(prior.encoding, self.shape, settings.seed)
+            if z is not None:
+                self._program.set_input(z)
+
+    def __getattr__(self, name: str) -> object:
+        # Only reached when the attribute is missing: ``close`` has taken it away.
+        if name == "_program":
+            raise EngineError("this program is closed; compile a new one")
+        raise AttributeError(name)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the weights were initialised."""
+        return self._program.steps_done
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of the arena, which holds everything that grows with the picture."""
+        return self._program.memory_bytes
+
+    def _target_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.shape
+        return -(-height // self._term.scale), -(-width // self._term.scale), channels
+
+    def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Takes a new frame; a mask may be left out once one has been set.
+
+        Raises:
+            InputError: another shape than the program's, a missing mask, or one the task does not use.
+        """
+        target = np.asarray(target)
+        if target.shape != self._target_shape():
+            raise InputError(f"target has shape {target.shape}; this fit needs {self._target_shape()}")
+        if mask is not None:
+            mask = np.asarray(mask)
+            if self._term.kind != "mask":
+                raise InputError(f"a mask was given; task {self._task_name!r} takes none")
+            if mask.shape != self.shape[:2]:
+                raise InputError(f"mask has shape {mask.shape}; this fit needs {self.shape[:2]}")
+            self._program.set_mask((mask != 0).astype(np.float32))
+            self._has_mask = True
+        elif self._term.kind == "mask" and not self._has_mask:
+            raise InputError(f"no mask was given; task {self._task_name!r} needs one")
+        self._program.set_target(target)
+        self._has_target = True
+
+    def set_input(self, z: np.ndarray) -> None:
+        """Replaces z before perturbation.
+
+        Raises:
+            InputError: another shape than [H, W, channels].
+        """
+        z = np.asarray(z)
+        if z.shape != (*self.shape[:2], self._channels):
+            needed = (*self.shape[:2], self._channels)
+            raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
+        self._program.set_input(z)
+        self._z_is_stored = self._z_is_set = True
+
+    def _check_ready(self) -> None:
+        if not self._has_target:
+            raise InputError("no target was set; call set_target first")
+        if not self._z_is_set:
+            raise InputError("this prior's input is a given picture; call set_input first")
+
+    def step(self, count: int = 1) -> None:
+        """Runs ``count`` steps with the interpreter lock released."""
+        self._check_ready()
+        self._program.step(count)
+
+    def _check_begun(self) -> None:
+        if self._program.steps_done == 0:
+            raise EngineError("no step has been run yet; there is neither a loss nor an estimate")
+
+    def loss(self) -> float:
+        """The data term of the last step's output, before that step's update."""
+        self._check_begun()
+        return self._program.loss()
+
+    def estimate(self, averaged: bool = True) -> np.ndarray:
+        """A copy [H, W, C] of the running average, or of the last step's raw output."""
+        self._check_begun()
+        return self._program.averaged() if averaged else self._program.output()
+
+    def sample(self, pixels: np.ndarray) -> np.ndarray:
+        """The last raw output at flat pixel indices [n] -> [n, C]."""
+        self._check_begun()
+        return self._program.sample(pixels)
+
+    def evaluate(self) -> Evaluation:
+        """Forward and backward at the current weights; the last step's output is put back."""
+        self._check_ready()
+        before = self._program.output()
+        self._program.evaluate()
+        gradients = {name: self._program.get("grad", name) for name in self._names}
+        if self._input_gradient:
+            gradients["input"] = self._program.input_gradient()
+        evaluation = Evaluation(self._program.output(), self._program.loss(), gradients)
+        self._program.set_output(before)
+        return evaluation
+
+    def state(self) -> State:
+        """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first step."""
+        state = {
+            f"{kind}/{name}": self._program.get(kind, name) for kind in STATE_ARRAYS for name in self._names
+        }
+        if self.steps_done:
+            state["average"] = self._program.averaged()
+            state["output"] = self._program.output()
+            state["loss"] = np.array(self._program.loss())
+        if self._z_is_stored:
+            state["input"] = self._program.get_input()
+        state["rng"] = np.array([self._program.seed], np.uint64)
+        state["step"] = np.array(self._program.steps_done, np.int64)
+        return state
+
+    def load_state(self, state: State) -> None:
+        """Sets what is given and keeps the rest; a full state continues bit for bit.
+
+        Raises:
+            InputError: an unknown key, or an array of another shape; nothing is changed then.
+        """
+        shapes = {key: value.shape for key, value in self.state().items()}
+        shapes |= {"average": self.shape, "output": self.shape, "loss": ()}
+        shapes["input"] = (*self.shape[:2], self._channels)
+        for key, value in state.items():
+            if key not in shapes:
+                raise InputError(f"the state has an unknown entry {key!r}")
+            if np.shape(value) != shapes[key]:
+                raise InputError(f"{key!r} has shape {np.shape(value)}; this fit needs {shapes[key]}")
+        for key, value in state.items():
+            self._load(key, np.asarray(value))
+
+    def _load(self, key: str, value: np.ndarray) -> None:
+        if key == "average":
+            self._program.set_averaged(value)
+        elif key == "output":
+            self._program.set_output(value)
+        elif key == "input":
+            self.set_input(value)
+        elif key == "loss":
+            self._program.set_loss(float(value))
+        elif key == "rng":
+            self._program.seed = int(value[0])
+        elif key == "step":
+            self._program.steps_done = int(value)
+        else:
+            kind = next(kind for kind in STATE_ARRAYS if key.startswith(f"{kind}/"))
+            self._program.set(kind, key[len(kind) + 1 :], value)
+
+    def close(self) -> None:
+        """Gives all memory back."""
+        self.__dict__.pop("_program", None)
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
+            for line in info:
+                if line.lower().startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,87 @@
+"""The hourglass as a plain PyTorch function of its parameters, in the published code's order.
+
+Everything it computes is a kernel's reference, so this file is only the wiring. Parameters come as a
+dictionary by name instead of modules: the same names are used by every engine and every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from dipedge.kernels.conv_norm_act.reference import conv_norm_act, convolve, norm_act
+from dipedge.kernels.lanczos_conv.reference import decimate
+from dipedge.kernels.pool import reference as pool
+from dipedge.kernels.residual_loss.reference import head
+from dipedge.kernels.upsample_merge.reference import upsample_merge
+from dipedge.priors import Hourglass
+
+Parameters = Mapping[str, Tensor]
+
+
+def _block(network: Hourglass, parameters: Parameters, name: str, x: Tensor) -> Tensor:
+    """Convolution that keeps the size, BN, LeakyReLU."""
+    return conv_norm_act(
+        x,
+        parameters[f"{name}.conv.weight"],
+        parameters[f"{name}.conv.bias"],
+        parameters[f"{name}.bn.weight"],
+        parameters[f"{name}.bn.bias"],
+        padding=network.padding,
+        eps=network.bn_eps,
+        slope=network.slope,
+    )
+
+
+def _down(network: Hourglass, parameters: Parameters, name: str, x: Tensor) -> Tensor:
+    """Convolution and decimation by 2, to ceil(n / 2) per side, then BN, LeakyReLU."""
+    weight, bias = parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
+    if network.downsample == "stride":
+        x = convolve(x, weight, bias, 2, network.padding)
+    else:
+        x = convolve(x, weight, bias, 1, network.padding)
+        if network.downsample == "avg":
+            x = pool.avg(x)
+        elif network.downsample == "max":
+            x = pool.largest(x)
+        else:
+            x = decimate(x, 2, lobes=2 if network.downsample == "lanczos2" else 3)
+    gamma, beta = parameters[f"{name}.bn.weight"], parameters[f"{name}.bn.bias"]
+    return norm_act(x, gamma, beta, network.bn_eps, network.slope)
+
+
+def _level(network: Hourglass, parameters: Parameters, index: int, x: Tensor) -> Tensor:
+    """Level ``index`` and all below it: [1, I, H, W] -> [1, n_up, H, W]."""
+    name = f"level{index}"
+    skip = _block(network, parameters, f"{name}.skip", x) if network.levels[index].skip else None
+    deep = _down(network, parameters, f"{name}.down", x)
+    deep = _block(network, parameters, f"{name}.refine", deep)
+    if index + 1 < len(network.levels):
+        deep = _level(network, parameters, index + 1, deep)
+    merged = upsample_merge(
+        skip,
+        deep,
+        parameters[f"{name}.merge.bn.weight"],
+        parameters[f"{name}.merge.bn.bias"],
+        size=(x.shape[2], x.shape[3]),
+        mode=network.upsample,
+        eps=network.bn_eps,
+    )
+    up = _block(network, parameters, f"{name}.up", merged)
+    return _block(network, parameters, f"{name}.up1x1", up) if network.need1x1_up else up
+
+
+def hourglass(network: Hourglass, parameters: Parameters, z: Tensor) -> Tensor:
+    """The estimate x = f_theta(z).
+
+    Args:
+        network: the description.
+        parameters: tensors by the names of ``Hourglass.parameter_shapes``; gradients flow to them.
+        z: [1, channels, H, W], any H and W from 1 up.
+
+    Returns:
+        [1, image channels, H, W].
+    """
+    activations = _level(network, parameters, 0, z)
+    return head(activations, parameters["head.conv.weight"], parameters["head.conv.bias"], network.sigmoid)

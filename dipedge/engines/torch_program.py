@@ -1,0 +1,314 @@
+"""One fit in eager PyTorch: the program behind engine "torch"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from dipedge.engines.base import Evaluation, Settings, State
+from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
+from dipedge.engines.torch_network import hourglass
+from dipedge.errors import EngineError, InputError, OutOfMemoryError
+from dipedge.kernels.fourier_mlp.reference import features
+from dipedge.kernels.residual_loss.reference import data_term, running_average
+from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.tasks import Task
+
+PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "fp64": torch.float64}
+# Keeps the perturbation's generator off the stream the weights came from.
+PERTURBATION_STREAM = 0x5EED
+UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turns the ways PyTorch and numpy report missing memory into one."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        found = re.search(rf"allocate ([\d.]+) ({'|'.join(UNITS)})", str(error))
+        if found is None:
+            raise
+        needed = int(float(found[1]) * UNITS[found[2]])
+        message = f"engine 'torch' ran out of memory: {found[1]} {found[2]} more were needed"
+        raise OutOfMemoryError(message, needed) from error
+
+
+class TorchProgram:
+    """One fit on the torch engine; see ``base.Program`` for what every method promises.
+
+    In precision "fp64" every array that comes out is float64.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        task: Task,
+        shape: tuple[int, int, int],
+        settings: Settings,
+        device: torch.device,
+    ) -> None:
+        self.shape = shape
+        self.steps_done = 0
+        self._prior, self._task_name, self._term = prior, task.name, task.data_term
+        self._settings, self._device = settings, device
+        self._dtype = PRECISIONS[settings.precision]
+        # Fourier angles reach 256 rad: float64 wherever there is one (not on Apple's GPUs).
+        self._angle_dtype = torch.float32 if device.type == "mps" else torch.float64
+        encoding = prior.encoding
+        self._moving = isinstance(encoding, Fourier) and (
+            encoding.learned or (prior.perturb == "frequencies" and prior.perturbation > 0)
+        )
+        self._parameters = {
+            name: self._tensor(values).requires_grad_()
+            for name, values in initial_parameters(prior, shape[2], settings.seed).items()
+        }
+        self._z: torch.Tensor | None = None
+        self._z_is_stored = isinstance(encoding, Noise | GivenImage)
+        if self._moving:
+            self._fixed_frequencies = self._tensor(initial_frequencies(encoding))
+        elif (z := initial_input(encoding, shape, settings.seed)) is not None:
+            self._z = self._picture(z)
+        self._optimiser = self._new_optimiser()
+        self._generator = torch.Generator(device)
+        self._generator.manual_seed((settings.seed ^ PERTURBATION_STREAM) & (2**64 - 1))
+        self._target: torch.Tensor | None = None
+        self._mask: torch.Tensor | None = None
+        self._output: torch.Tensor | None = None
+        self._average: torch.Tensor | None = None
+        self._loss: torch.Tensor | None = None
+
+    def __getattr__(self, name: str) -> object:
+        # Only reached when the attribute is missing: ``close`` has taken all of them away.
+        if self.__dict__.get("_closed"):
+            raise EngineError("this program is closed; compile a new one")
+        raise AttributeError(name)
+
+    # Arrays in and out ------------------------------------------------------------------------------
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.tensor(values, dtype=self._dtype, device=self._device)
+
+    def _picture(self, values: np.ndarray) -> torch.Tensor:
+        """[H, W, C] -> [1, C, H, W]."""
+        return self._tensor(np.moveaxis(np.asarray(values), 2, 0)).contiguous()[None]
+
+    @staticmethod
+    def _array(picture: torch.Tensor) -> np.ndarray:
+        """[1, C, H, W] -> a C-contiguous copy [H, W, C]."""
+        return np.array(picture.detach()[0].permute(1, 2, 0).cpu().numpy(), order="C")
+
+    def _target_shape(self) -> tuple[int, int, int]:
+        height, width, channels = self.shape
+        return -(-height // self._term.scale), -(-width // self._term.scale), channels
+
+    def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
+        """Takes a new frame; a mask may be left out once one has been set.
+
+        Raises:
+            InputError: another shape than the program's, a missing mask, or one the task does not use.
+        """
+        target = np.asarray(target)
+        if target.shape != self._target_shape():
+            raise InputError(f"target has shape {target.shape}; this fit needs {self._target_shape()}")
+        if mask is not None:
+            mask = np.asarray(mask)
+            if self._term.kind != "mask":
+                raise InputError(f"a mask was given; task {self._task_name!r} takes none")
+            if mask.shape != self.shape[:2]:
+                raise InputError(f"mask has shape {mask.shape}; this fit needs {self.shape[:2]}")
+            self._mask = self._tensor(mask != 0)
+        elif self._term.kind == "mask" and self._mask is None:
+            raise InputError(f"no mask was given; task {self._task_name!r} needs one")
+        self._target = self._picture(target)
+
+    def set_input(self, z: np.ndarray) -> None:
+        """Replaces z before perturbation.
+
+        Raises:
+            InputError: another shape, or an encoding whose z comes from moving frequencies.
+        """
+        z = np.asarray(z)
+        if self._moving:
+            raise InputError("z cannot be set: it is computed from the frequencies in every step")
+        expected = (*self.shape[:2], self._prior.encoding.channels)
+        if z.shape != expected:
+            raise InputError(f"z has shape {z.shape}; this fit needs {expected}")
+        self._z, self._z_is_stored = self._picture(z), True
+
+    # The fit ----------------------------------------------------------------------------------------
+
+    def _new_optimiser(self) -> torch.optim.Adam:
+        settings = self._settings.optimiser
+        optimiser = torch.optim.Adam(
+            self._parameters.values(),
+            lr=settings.learning_rate,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+        )
+        # PyTorch makes this state in the first step; made here, it can be read and set before it.
+        for parameter in self._parameters.values():
+            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
+            optimiser.state[parameter] = {"step": torch.tensor(0.0), **moments}
+        return optimiser
+
+    def _perturbed(self, values: torch.Tensor) -> torch.Tensor:
+        noise = torch.empty_like(values).normal_(generator=self._generator)
+        return values + noise * self._prior.perturbation
+
+    def _input(self, perturb: bool) -> torch.Tensor:
+        """This step's z [1, channels, H, W]."""
+        perturb = perturb and self._prior.perturbation > 0
+        if self._moving:
+            frequencies = self._parameters.get("encoding.frequencies", self._fixed_frequencies)
+            if perturb and self._prior.perturb == "frequencies":
+                frequencies = self._perturbed(frequencies)
+            z = features(frequencies.to(self._angle_dtype), *self.shape[:2]).to(self._dtype)
+        elif self._z is None:
+            raise InputError("no z was set; a given image must be handed over with set_input first")
+        else:
+            z = self._z
+        return self._perturbed(z) if perturb and self._prior.perturb == "input" else z
+
+    def _data_term(self, output: torch.Tensor) -> torch.Tensor:
+        if self._target is None:
+            raise InputError("no target was set; hand one over with set_target first")
+        term = self._term
+        return data_term(output, self._target, term.kind, self._mask, term.scale, term.lobes)
+
+    def step(self, count: int = 1) -> None:
+        """Runs ``count`` steps; nothing waits for the device between them."""
+        with memory_errors():
+            for _ in range(count):
+                output = hourglass(self._prior.network, self._parameters, self._input(perturb=True))
+                loss = self._data_term(output)
+                self._optimiser.zero_grad()
+                loss.backward()
+                self._optimiser.step()
+                self._output, self._loss = output.detach(), loss.detach()
+                self._average = running_average(self._average, self._output, self._settings.average)
+                self.steps_done += 1
+
+    def evaluate(self) -> Evaluation:
+        """Forward and backward at the current weights and the unperturbed z."""
+        with memory_errors():
+            z = self._input(perturb=False)
+            names = list(self._parameters)
+            sources = list(self._parameters.values())
+            if self._settings.input_gradient:
+                z = z if z.requires_grad else z.clone().requires_grad_()
+                sources.append(z)
+            output = hourglass(self._prior.network, self._parameters, z)
+            loss = self._data_term(output)
+            found = torch.autograd.grad(loss, sources)
+            gradients = {
+                name: np.array(gradient.cpu().numpy()) for name, gradient in zip(names, found, strict=False)
+            }
+            if self._settings.input_gradient:
+                gradients["input"] = self._array(found[-1])
+            return Evaluation(self._array(output), float(loss.detach()), gradients)
+
+    # Results ----------------------------------------------------------------------------------------
+
+    def _last_output(self) -> torch.Tensor:
+        if self._output is None:
+            raise EngineError("no step has been run yet; there is neither a loss nor an estimate")
+        return self._output
+
+    def loss(self) -> float:
+        """The last step's data term; of an output that was loaded without its loss, computed anew."""
+        if self._loss is None:
+            self._loss = self._data_term(self._last_output())
+        return float(self._loss)
+
+    def estimate(self, averaged: bool = True) -> np.ndarray:
+        """The running average, or the last raw output, [H, W, C]."""
+        output = self._last_output()
+        return self._array(self._average if averaged and self._average is not None else output)
+
+    def sample(self, pixels: np.ndarray) -> np.ndarray:
+        """The last raw output at flat pixel indices [n] -> [n, C]."""
+        indices = torch.as_tensor(np.asarray(pixels), dtype=torch.int64, device=self._device)
+        return np.array(self._last_output()[0].flatten(1)[:, indices].t().cpu().numpy(), order="C")
+
+    # State ------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first one."""
+        found: State = {}
+        for name, parameter in self._parameters.items():
+            moments = self._optimiser.state[parameter]
+            found[f"param/{name}"] = np.array(parameter.detach().cpu().numpy())
+            found[f"adam/m/{name}"] = np.array(moments["exp_avg"].cpu().numpy())
+            found[f"adam/v/{name}"] = np.array(moments["exp_avg_sq"].cpu().numpy())
+        if self._average is not None:
+            found["average"] = self._array(self._average)
+        if self._output is not None:
+            found["output"] = self._array(self._output)
+        if self._loss is not None:
+            found["loss"] = np.array(float(self._loss))
+        if self._z is not None and self._z_is_stored:
+            found["input"] = self._array(self._z)
+        found["rng"] = np.array(self._generator.get_state().numpy())
+        found["step"] = np.array(self.steps_done, np.int64)
+        return found
+
+    def _state_shapes(self) -> dict[str, tuple[int, ...]]:
+        shapes: dict[str, tuple[int, ...]] = {
+            "average": self.shape,
+            "output": self.shape,
+            "loss": (),
+            "step": (),
+        }
+        shapes["rng"] = tuple(self._generator.get_state().shape)
+        if not self._moving:
+            shapes["input"] = (*self.shape[:2], self._prior.encoding.channels)
+        for name, parameter in self._parameters.items():
+            for group in ("param", "adam/m", "adam/v"):
+                shapes[f"{group}/{name}"] = tuple(parameter.shape)
+        return shapes
+
+    def load_state(self, state: State) -> None:
+        """Sets what is given; everything is checked before anything is changed."""
+        shapes = self._state_shapes()
+        for key, values in state.items():
+            if key not in shapes:
+                raise InputError(f"state holds {key!r}, which this fit does not have")
+            if np.shape(values) != shapes[key]:
+                raise InputError(f"state {key!r} has shape {np.shape(values)}; this fit needs {shapes[key]}")
+        with torch.no_grad():
+            for name, parameter in self._parameters.items():
+                moments = self._optimiser.state[parameter]
+                places = {"param": parameter, "adam/m": moments["exp_avg"], "adam/v": moments["exp_avg_sq"]}
+                for group, place in places.items():
+                    if (key := f"{group}/{name}") in state:
+                        place.copy_(self._tensor(state[key]))
+        self._load_progress(state)
+
+    def _load_progress(self, state: State) -> None:
+        """The part of ``load_state`` that is not a tensor per parameter."""
+        if "step" in state:
+            self.steps_done = int(state["step"])
+            for moments in self._optimiser.state.values():
+                moments["step"].fill_(self.steps_done)
+            if self.steps_done == 0:  # nothing has been put out yet, which no array can say
+                self._output = self._average = self._loss = None
+        if "average" in state:
+            self._average = self._picture(state["average"])
+        if "output" in state:
+            self._output, self._loss = self._picture(state["output"]), None
+        if "loss" in state:
+            self._loss = torch.tensor(float(state["loss"]), dtype=torch.float64)
+        if "input" in state:
+            self.set_input(state["input"])
+        if "rng" in state:
+            self._generator.set_state(torch.tensor(state["rng"], dtype=torch.uint8))
+
+    def close(self) -> None:
+        """Gives the memory back to PyTorch; using the program afterwards raises ``EngineError``."""
+        self.__dict__.clear()
+        self.__dict__["_closed"] = True

@@ -1,0 +1,237 @@
+"""Stopping rules: frozen descriptions that compose with ``|`` (the first ends the fit) and ``&`` (all must).
+
+An untrained network takes up the picture first and the noise after; the rule decides where between the
+two a fit ends. A description holds no state: ``start`` makes a watcher, which is shown an ``Observation``
+after every step and answers with a ``StopReason`` when its rule is fulfilled. A watcher may also mark a step
+as the best so far (``keep``); the loop then keeps that step's estimate, and it becomes the answer
+(``VarianceWindow``, in ``variance.py``, is the one that does).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dipedge.errors import InputError
+from dipedge.result import StopReason
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a watcher is shown.
+
+    Args:
+        index: optimiser steps done in this fit, from 1.
+        seconds: since the fit began.
+        residual: mean squared difference to the target, over its known values.
+        shape: of the estimate, [H, W, C].
+        sample: gives the last raw output at flat pixel indices, [n] -> [n, C].
+    """
+
+    index: int
+    seconds: float
+    residual: float
+    shape: tuple[int, int, int]
+    sample: Callable[[np.ndarray], np.ndarray]
+
+
+class Watcher(Protocol):
+    """The mutable side of a rule, for one fit."""
+
+    marks: bool  # whether it marks best steps at all
+    keep: bool  # whether the step of the last update is the best so far
+
+    def update(self, observation: Observation) -> StopReason | None:
+        """The reason to stop, or None to go on."""
+
+    def rewind(self) -> None:
+        """The fit has gone back to earlier weights: what was seen since then does not count."""
+
+
+class Rule:
+    """What all rules share: composition, and what is known of their end beforehand."""
+
+    def __or__(self, other: Rule) -> AnyOf:
+        return AnyOf((*_members(AnyOf, self), *_members(AnyOf, other)))
+
+    def __and__(self, other: Rule) -> AllOf:
+        return AllOf((*_members(AllOf, self), *_members(AllOf, other)))
+
+    @property
+    def limit(self) -> int | None:
+        """The most steps a fit can take under this rule; None if it does not count steps."""
+        return None
+
+    @property
+    def ends(self) -> bool:
+        """Whether the rule is sure to end a fit, whatever the picture."""
+        return self.limit is not None
+
+    def start(self) -> Watcher:
+        raise NotImplementedError
+
+
+def _members(kind: type, rule: Rule) -> tuple[Rule, ...]:
+    if not isinstance(rule, Rule):
+        raise InputError(f"stop has a {type(rule).__name__}; it must be made of stopping rules with | and &")
+    return rule.rules if isinstance(rule, kind) else (rule,)
+
+
+class _Simple:
+    """A watcher without memory: nothing to keep, nothing to rewind."""
+
+    marks = False
+    keep = False
+
+    def __init__(self, verdict: Callable[[Observation], StopReason | None]) -> None:
+        self.update = verdict
+
+    def rewind(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class MaxSteps(Rule):
+    """Ends after ``steps`` optimiser steps, an integer of 1 or more."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
+            raise InputError(f"steps is {self.steps!r}; it must be a whole number of 1 or more")
+
+    @property
+    def limit(self) -> int:
+        return self.steps
+
+    def start(self) -> Watcher:
+        return _Simple(lambda seen: StopReason.STEPS if seen.index >= self.steps else None)
+
+
+@dataclass(frozen=True)
+class Deadline(Rule):
+    """Ends before ``ms`` milliseconds have passed, as far as steps can be foreseen.
+
+    A fit stops when its next step, taken to last as long as the mean of those before, would end too late:
+    a camera loop that allows 33 ms should get its answer within 33 ms, not after. At least one step is
+    always made.
+    """
+
+    ms: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ms < float("inf"):
+            raise InputError(f"ms is {self.ms!r}; a deadline must be above 0 milliseconds")
+
+    @property
+    def ends(self) -> bool:
+        return True
+
+    def start(self) -> Watcher:
+        first: list[tuple[int, float]] = []  # the first observation: preparing is not part of a step
+
+        def verdict(seen: Observation) -> StopReason | None:
+            first.append((seen.index, seen.seconds)) if not first else None
+            steps = seen.index - first[0][0]
+            step_seconds = (seen.seconds - first[0][1]) / steps if steps else 0.0
+            return StopReason.DEADLINE if 1000 * (seen.seconds + step_seconds) >= self.ms else None
+
+        return _Simple(verdict)
+
+
+@dataclass(frozen=True)
+class Discrepancy(Rule):
+    """Ends when the residual has fallen to the noise (Morozov; Deep Image Prior, section on denoising).
+
+    The network's output then differs from the noisy picture by as much as the noise does. Noise that was
+    clipped to black and white has a smaller variance than ``sigma`` says, most of all in dark or bright
+    pictures; give a ``tolerance`` above 0, or the sigma that is left, there.
+
+    Args:
+        sigma: standard deviation of the noise in 0..255 units, above 0 and at most 255.
+        tolerance: share by which the residual may stay above sigma^2, 0 or more.
+    """
+
+    sigma: float
+    tolerance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma <= 255:
+            raise InputError(f"sigma is {self.sigma!r}; it must be above 0 and at most 255")
+        if not 0 <= self.tolerance < float("inf"):
+            raise InputError(f"tolerance is {self.tolerance!r}; it must be 0 or more")
+
+    def start(self) -> Watcher:
+        level = (self.sigma / 255) ** 2 * (1 + self.tolerance)
+        return _Simple(lambda seen: StopReason.DISCREPANCY if seen.residual <= level else None)
+
+
+@dataclass(frozen=True)
+class AnyOf(Rule):
+    """Ends with the first of ``rules``; written ``a | b``."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def limit(self) -> int | None:
+        return min((rule.limit for rule in self.rules if rule.limit is not None), default=None)
+
+    @property
+    def ends(self) -> bool:
+        return any(rule.ends for rule in self.rules)
+
+    def start(self) -> Watcher:
+        return _Group(self.rules, needed=1)
+
+
+@dataclass(frozen=True)
+class AllOf(Rule):
+    """Ends when each of ``rules`` has been fulfilled at some step; written ``a & b``."""
+
+    rules: tuple[Rule, ...]
+
+    @property
+    def limit(self) -> int | None:
+        limits = [rule.limit for rule in self.rules]
+        return None if None in limits else max(limits)
+
+    @property
+    def ends(self) -> bool:
+        return all(rule.ends for rule in self.rules)
+
+    def start(self) -> Watcher:
+        return _Group(self.rules, needed=len(self.rules))
+
+
+class _Group:
+    """Watches several rules; a rule once fulfilled stays so and is not asked again."""
+
+    def __init__(self, rules: tuple[Rule, ...], needed: int) -> None:
+        watchers = [rule.start() for rule in rules]
+        self.keep = False
+        self.marks = any(watcher.marks for watcher in watchers)
+        # Of several rules that mark best steps the first decides, else the answer would jump between them.
+        self._marker = next((watcher for watcher in watchers if watcher.marks), None)
+        self._waiting, self._needed = watchers, needed
+
+    def update(self, observation: Observation) -> StopReason | None:
+        self.keep = False
+        reason, waiting = None, []
+        for watcher in self._waiting:
+            fulfilled = watcher.update(observation)
+            if watcher is self._marker:
+                self.keep = watcher.keep
+            if fulfilled is None:
+                waiting.append(watcher)
+            else:
+                self._needed -= 1
+                reason = reason or fulfilled
+        self._waiting = waiting
+        return reason if self._needed <= 0 else None
+
+    def rewind(self) -> None:
+        for watcher in self._waiting:
+            watcher.rewind()

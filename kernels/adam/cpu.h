@@ -1,0 +1,27 @@
+// The Adam update over flat arrays. The contract is this folder's __init__.py.
+#pragma once
+
+#include <stddef.h>
+
+#include "simd/isa.h"
+
+namespace dipedge {
+
+// step_size = learning_rate / (1 - beta1^t), root_correction = sqrt(1 - beta2^t), t counted from 1.
+struct AdamStep {
+    float step_size, root_correction, beta1, beta2, eps;
+};
+
+struct AdamKernels {
+    // One step over `count` numbers, a multiple of 16.
+    void (*update)(const AdamStep& step, size_t count, const float* gradient, float* mean, float* square,
+                   float* parameter);
+};
+
+#define DIPEDGE_DECLARE_ADAM(ns) \
+    namespace ns {               \
+    extern const AdamKernels adam_kernels; \
+    }
+DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_ADAM)
+
+}  // namespace dipedge

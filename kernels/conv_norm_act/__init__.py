@@ -1,0 +1,58 @@
+"""Contract of ``conv_norm_act``: pad, convolve, batch norm with the picture's own statistics, LeakyReLU.
+
+Formula. For an odd kernel of side k, p = (k-1)/2, stride s in {1, 2}:
+
+    c[o, i, j] = bias[o] + sum_{a, b, q} weight[o, q, a, b] x[q, R(s i + a - p), R(s j + b - p)]
+    m[o] = mean c[o], var[o] = mean (c[o] - m[o])^2          over all pixels of the picture, biased
+    y = act(gamma (c - m) / sqrt(var + eps) + beta),  act(t) = t if t > 0 else slope t
+
+R reflects without repeating the edge (period 2(n-1); every index is 0 when n = 1), for pictures of any
+size, however small beside the kernel; or the value outside is 0 ("zero"). A picture with a single
+pixel has variance 0, so y = act(beta). There is no evaluation mode (FACTS section 2).
+
+Shapes. x [1, I, H, W]; weight [O, I, k, k]; bias, gamma, beta [O]; y [1, O, ceil(H/s), ceil(W/s)].
+
+Gradient. With h = (c - m) r, r = 1/sqrt(var + eps), g = dy act'(.), N pixels:
+dbeta = sum g, dgamma = sum g h, dc = gamma r (g - dbeta/N - h dgamma/N); dbias = sum dc, which is zero
+but for rounding; dweight = correlation of dc with the padded x; dx = the transposed convolution of dc
+with the padding folded back (reflection adds every border gradient to the pixel it was read from).
+LeakyReLU's derivative at exactly 0 is ``slope``, as in PyTorch.
+
+Work. 2 k^2 I O Ho Wo flops forward, twice that backward. Least traffic in 4-byte values: forward reads
+I H W and writes O Ho Wo once when BN and activation are applied by the next reader; backward reads the
+incoming gradient, c and x, and writes dx.
+
+Versions. The reference uses ``torch.nn.functional`` (its fast paths wherever they are defined) and
+formulas where they refuse: reflection by p >= n, BN of one value.
+
+CPU version.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size to test and measure; ``padding`` is "reflection" or "zero"."""
+
+    into: int
+    out: int
+    height: int
+    width: int
+    kernel: int = 3
+    stride: int = 1
+    padding: str = "reflection"
+
+
+CASES = (
+    Case(32, 128, 16, 16, kernel=1),
+    Case(32, 128, 17, 15, kernel=1, stride=2),
+    Case(4, 16, 24, 31),
+    Case(5, 17, 33, 18, stride=2),
+    Case(8, 8, 20, 20, kernel=5, padding="zero"),
+    Case(3, 9, 11, 13, kernel=7, stride=2),
+    Case(1, 1, 7, 9, kernel=7, padding="zero"),
+    Case(6, 10, 2, 3, kernel=7),
+    Case(4, 4, 1, 5, kernel=3, stride=2),
+    Case(3, 8, 1, 1, kernel=5),
+)

@@ -1,0 +1,80 @@
+// The padded convolution over whole pictures: forward, gradient by the weights, gradient by the input.
+#pragma once
+
+#include <vector>
+
+#include "engine/layer.h"
+
+namespace dipedge {
+
+// Where the gradient by a convolution's output comes from: rows made on the fly from a layer's batch
+// norm, or a plain picture (behind a separate decimation).
+struct OutputGradient {
+    const Layer* layer = nullptr;
+    const Buffer* plain = nullptr;
+    Geometry size;
+
+    void pack(const Kernels& kernels, int row, int begin, int end, float* to) const;
+};
+
+struct ConvShape {
+    int kernel = 1, stride = 1;
+    bool reflect = true;  // else zero padding
+};
+
+class Conv {
+  public:
+    // weights, gradient: [kernel * kernel][depth][out.padded] in the flat parameter arrays; the depth
+    // is source.depth(), rows in the source's physical channel order.
+    Conv(Source& source, int out_channels, ConvShape shape);
+
+    static Geometry output_size(const Geometry& in, int out_channels, int stride);
+
+    const Geometry& out() const { return out_; }
+    const ConvShape& shape() const { return shape_; }
+    Source& source() const { return source_; }
+    int depth() const { return depth_; }
+    size_t weight_floats() const { return (size_t)taps() * depth_ * out_.padded; }
+    size_t partial_floats() const;  // workspace of the weight gradient
+    size_t scratch_floats() const;  // per worker
+
+    void set_parameters(const float* weights, float* gradient) { weights_ = weights, gradient_ = gradient; }
+
+    // Repacks the weights for both directions; once after every update.
+    void pack_weights(const Context& context);
+
+    // y = conv(source); adds y's moments to `norm` when given, and finishes it.
+    void forward(const Context& context, Buffer* y, Norm* norm);
+
+    // Both gradients. `partials` is workspace. When the source wants its gradient: the first consumer
+    // overwrites source.d, later ones add to it, and the last finishes it.
+    void backward(const Context& context, const OutputGradient& from, Buffer* partials, bool first,
+                  bool last);
+
+  private:
+    struct Tile;
+    int taps() const { return shape_.kernel * shape_.kernel; }
+    int margin() const { return (shape_.kernel - 1) / 2; }
+    Slabs weight_slabs() const;
+    bool tap_rows_split() const;
+    void forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm, float* scratch);
+    void weight_tile(const Context& context, const OutputGradient& from, const Tile& tile, int first_ky,
+                     int last_ky, float* dw, float* scratch);
+    void weight_gradient(const Context& context, const OutputGradient& from, Buffer* partials);
+    void add_partials(const Context& context, const Buffer* partials, int count);
+    void input_gradient(const Context& context, const OutputGradient& from, bool first, bool last);
+    void input_tile(const Context& context, const OutputGradient& from, const Tile& tile, bool first,
+                    bool last, float* scratch);
+    void pointwise_backward(const Context& context, const OutputGradient& from, Buffer* partials,
+                            bool first, bool last);
+
+    Source& source_;
+    ConvShape shape_;
+    Geometry out_;
+    int depth_;
+    const float* weights_ = nullptr;
+    float* gradient_ = nullptr;
+    std::vector<float> packed_, packed_transposed_;
+};
+
+}  // namespace dipedge

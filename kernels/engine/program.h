@@ -1,0 +1,75 @@
+// One fit: the network, its optimiser and everything a step changes.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "engine/network.h"
+
+namespace dipedge {
+
+struct AdamSpec {
+    double learning_rate = 0.01, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+};
+
+struct ProgramSpec {
+    NetworkSpec network;
+    EncodingSpec encoding;
+    DataTerm term;
+    AdamSpec adam;
+    int height = 0, width = 0, channels = 3;
+    float average = 0.99f;
+    uint64_t seed = 0;
+    int threads = 1;
+    std::string isa;  // empty: the best there is
+    bool input_gradient = false;
+};
+
+class Program {
+  public:
+    // Takes all the memory it will ever use. Throws OutOfMemory, or std::invalid_argument for an
+    // instruction set that cannot run here.
+    explicit Program(const ProgramSpec& spec);
+
+    const ProgramSpec& spec() const { return spec_; }
+    const char* isa() const { return context_.kernels->isa; }
+    size_t memory_bytes() const { return arena_.bytes(); }
+
+    // `count` steps: forward, backward, update, averaging.
+    void step(int count);
+
+    // Forward and backward at the current weights and the unperturbed z, no update.
+    void evaluate() { run(false); }
+
+    double loss() const { return loss_; }
+    void set_loss(double loss) { loss_ = loss; }
+    uint64_t steps_done() const { return steps_; }
+    void set_steps_done(uint64_t steps) { steps_ = steps; }
+    uint64_t seed() const { return spec_.seed; }
+    void set_seed(uint64_t seed) { spec_.seed = seed; }
+
+    Parameters& parameters() { return parameters_; }
+    Encoding& encoding() { return *encoding_; }
+    Tail& tail() { return network_->tail(); }
+    float* averaged() const { return average_->data; }
+    size_t out_floats() const { return average_->floats; }
+
+  private:
+    void run(bool perturb);
+    void update();
+
+    ProgramSpec spec_;
+    Arena arena_;
+    Parameters parameters_;
+    std::unique_ptr<ThreadPool> pool_;
+    std::unique_ptr<Encoding> encoding_;
+    std::unique_ptr<Network> network_;
+    Context context_;
+    Buffer* average_ = nullptr;
+    Buffer* scratch_ = nullptr;
+    double loss_ = 0;
+    uint64_t steps_ = 0;
+};
+
+}  // namespace dipedge

@@ -1,0 +1,127 @@
+#include "engine/tail.h"
+
+#include <algorithm>
+
+#include "engine/conv_tile.h"
+#include "residual_loss/cpu.h"
+
+namespace dipedge {
+
+Tail::Tail(Layer& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation)
+    : last_(last), outputs_(outputs), sigmoid_(sigmoid), term_(term) {
+    const Geometry& size = last.size;
+    out_ = arena.add_persistent(out_floats());
+    gradient_ = arena.add(out_floats(), operation);
+    size_t target_floats = out_floats();
+    if (term.kind == DataTerm::mask) mask_ = arena.add_persistent(size.pixels());
+    if (term.kind == DataTerm::lanczos) {
+        decimation_ = std::make_unique<LanczosDecimation>(size.height, size.width, outputs, term.scale,
+                                                          term.lobes);
+        target_floats = (size_t)decimation_->out_height() * decimation_->out_width() * outputs;
+        low_ = arena.add(target_floats, operation);
+        low_gradient_ = arena.add(target_floats, operation);
+        workspace_ = arena.add(decimation_->workspace_floats(), operation);
+    }
+    target_ = arena.add_persistent(target_floats);
+    const int slabs = Slabs(size).count;
+    partials_.resize((size_t)slabs * (weight_floats() + outputs));
+    losses_.resize(slabs);
+}
+
+void Tail::set_parameters(const float* weights, const float* bias, float* dweights, float* dbias) {
+    weights_ = weights;
+    bias_ = bias;
+    dweights_ = dweights;
+    dbias_ = dbias;
+}
+
+void Tail::head_row(const Context& context, int row, int begin, int end) const {
+    const Norm& norm = last_.norm;
+    const size_t pixel = (size_t)row * last_.size.width + begin;
+    context.kernels->tail->head(last_.y->data + pixel * last_.size.padded, end - begin, last_.size.padded,
+                                norm.scale.data(), norm.shift.data(), last_.slope, weights_, bias_,
+                                outputs_, sigmoid_, out_->data + pixel * outputs_);
+}
+
+void Tail::backward_row(const Context& context, int slab, int row, int begin, int end) {
+    const Norm& norm = last_.norm;
+    const size_t pixel = (size_t)row * last_.size.width + begin;
+    float* gradient = gradient_->data + pixel * outputs_;
+    float* dw = partials_.data() + slab * (weight_floats() + outputs_);
+    if (sigmoid_) {
+        context.kernels->tail->sigmoid_backward(out_->data + pixel * outputs_,
+                                                (size_t)(end - begin) * outputs_, gradient);
+    }
+    context.kernels->tail->head_backward(
+        last_.y->data + pixel * last_.size.padded, gradient, end - begin, last_.size.padded,
+        norm.scale.data(), norm.shift.data(), last_.slope, weights_, outputs_, norm.spread.data(),
+        norm.centre.data(), last_.d->data + pixel * last_.size.padded, dw, dw + weight_floats(),
+        last_.norm.slab_sums(slab));
+}
+
+void Tail::run(const Context& context) {
+    const Slabs slabs(last_.size);
+    const float factor = (float)(2.0 / target_->floats);
+    const bool direct = term_.kind != DataTerm::lanczos;
+    last_.norm.clear_sums();
+    std::fill(partials_.begin(), partials_.end(), 0.0f);
+    std::fill(losses_.begin(), losses_.end(), 0.0);
+    if (!direct) {
+        context.pool->run(slabs.count, [&](int slab, int) {
+            for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
+                head_row(context, row, 0, last_.size.width);
+            }
+        });
+        lanczos_residual(context, factor);
+    }
+    context.pool->run(slabs.count, [&](int slab, int) {
+        for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
+            for_tiles(last_.size.width, [&](int begin, int end) {
+                const size_t pixel = (size_t)row * last_.size.width + begin;
+                if (direct) {
+                    head_row(context, row, begin, end);
+                    losses_[slab] += context.kernels->tail->residual(
+                        out_->data + pixel * outputs_, target_->data + pixel * outputs_,
+                        mask_ ? mask_->data + pixel : nullptr, end - begin, outputs_, factor,
+                        gradient_->data + pixel * outputs_);
+                }
+                backward_row(context, slab, row, begin, end);
+            });
+        }
+    });
+    finish(slabs);
+}
+
+void Tail::lanczos_residual(const Context& context, float factor) {
+    decimation_->forward(context, out_->data, workspace_->data, low_->data);
+    losses_[0] = context.kernels->tail->residual(low_->data, target_->data, nullptr,
+                                                 (int)(target_->floats / outputs_), outputs_, factor,
+                                                 low_gradient_->data);
+    decimation_->adjoint(context, low_gradient_->data, workspace_->data, gradient_->data);
+}
+
+void Tail::finish(const Slabs& slabs) {
+    double loss = 0;
+    std::fill(dweights_, dweights_ + weight_floats(), 0.0f);
+    std::fill(dbias_, dbias_ + outputs_, 0.0f);
+    for (int slab = 0; slab < slabs.count; ++slab) {
+        loss += losses_[slab];
+        const float* partial = partials_.data() + slab * (weight_floats() + outputs_);
+        for (size_t i = 0; i < weight_floats(); ++i) dweights_[i] += partial[i];
+        for (int o = 0; o < outputs_; ++o) dbias_[o] += partial[weight_floats() + o];
+    }
+    loss_ = loss / target_->floats;
+    last_.norm.finish_backward();
+}
+
+void Tail::average(const Context& context, float weight, float* average) const {
+    const int parts = 16;
+    const size_t share = (out_floats() + parts - 1) / parts;
+    context.pool->run(parts, [&](int part, int) {
+        const size_t begin = std::min(part * share, out_floats());
+        const size_t end = std::min(begin + share, out_floats());
+        context.kernels->tail->average(out_->data + begin, weight, end - begin, average + begin);
+    });
+}
+
+}  // namespace dipedge

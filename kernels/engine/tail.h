@@ -1,0 +1,60 @@
+// The network's end: head, sigmoid, data term and running average, and the gradient back to the last layer.
+#pragma once
+
+#include <memory>
+
+#include "engine/decimate.h"
+#include "engine/layer.h"
+
+namespace dipedge {
+
+// Which data term, as in dipedge/tasks.py.
+struct DataTerm {
+    enum Kind { identity, mask, lanczos } kind = identity;
+    int scale = 1, lobes = 2;
+};
+
+class Tail {
+  public:
+    // Adds its buffers to the arena; `operation` is the number of its one operation.
+    Tail(Layer& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation);
+
+    // weights [outputs][padded], bias [outputs].
+    void set_parameters(const float* weights, const float* bias, float* dweights, float* dbias);
+
+    size_t weight_floats() const { return (size_t)outputs_ * last_.size.padded; }
+    size_t out_floats() const { return last_.size.pixels() * outputs_; }
+    size_t target_floats() const { return target_->floats; }
+    float* out() const { return out_->data; }
+    float* target() const { return target_->data; }
+    float* mask() const { return mask_ ? mask_->data : nullptr; }
+
+    // Forward, loss, and the gradient by the last layer's normalised output, whose norm is finished.
+    void run(const Context& context);
+
+    double loss() const { return loss_; }
+
+    // average = average * weight + out * (1 - weight)
+    void average(const Context& context, float weight, float* average) const;
+
+  private:
+    void head_row(const Context& context, int row, int begin, int end) const;
+    void backward_row(const Context& context, int slab, int row, int begin, int end);
+    void lanczos_residual(const Context& context, float factor);
+    void finish(const Slabs& slabs);
+
+    Layer& last_;
+    int outputs_;
+    bool sigmoid_;
+    DataTerm term_;
+    std::unique_ptr<LanczosDecimation> decimation_;
+    Buffer *out_, *target_, *mask_ = nullptr, *gradient_;
+    Buffer *low_ = nullptr, *low_gradient_ = nullptr, *workspace_ = nullptr;  // super-resolution only
+    const float *weights_ = nullptr, *bias_ = nullptr;
+    float *dweights_ = nullptr, *dbias_ = nullptr;
+    std::vector<float> partials_;  // per slab: dweights, dbias
+    std::vector<double> losses_;   // per slab
+    double loss_ = 0;
+};
+
+}  // namespace dipedge

@@ -1,0 +1,58 @@
+"""Contract of ``lanczos_conv``: Lanczos decimation d_t, alone and after a convolution.
+
+Formula. One side of n pixels becomes m = ceil(n/t); with a = 2 or 3 lobes and x replicated past its ends,
+
+    y[j] = sum_q w[q] x[clamp(t j + q - start, 0, n-1)]
+    w[q] ~ sinc(d_q) sinc(d_q / a), d_q the tap's distance from the centre over t, sum w = 1
+
+    even t: phase 1/2, 2 a t taps, start = (2 a t - t)/2: centred between the cell's middle pixels
+    odd t:  phase 0, 2 a t + 1 taps, start = (2 a t + 1 - t)/2: centred on the cell's middle pixel
+
+and both sides one after the other. Even t is the published ``Downsampler`` with phase 1/2 and
+preserve_size, checked against it; its 2-d kernel, normalised as a whole, is the outer product of the
+normalised 1-d ones. For odd t the published padding does not give ceil(n/t) with phase 1/2, and with
+phase 0 it centres output j on pixel t j, which shifts the picture by (t-1)/2; here cells stay centred,
+as in Pillow's resize. Where the published code drops a last partial cell (n not a multiple of t), here
+it counts, its missing pixels replicated.
+
+Shapes. x [1, C, H, W] -> y [1, C, ceil(H/t), ceil(W/t)]. ``conv_decimate`` first convolves with padding
+(``conv_norm_act``), weight [O, I, k, k]; the Lanczos weights are fixed.
+
+Gradient. The adjoint: dx[i] = sum of w[q] dy[j] over all (j, q) that read pixel i, so end pixels also
+gather what was replicated from them. Linear, so <d_t(x), y> = <x, d_t^T(y)>.
+
+Work. Per output value 2 taps flops for the second side and 2 taps t for the first: at t = 4, a = 2,
+160 flops, against 512 for the dense 16 x 16 kernel (the published code runs it n-to-n: 3 times more).
+Reads C H W, writes C H W / t^2 and an intermediate of C H W / t.
+
+Versions. The reference uses two depthwise convolutions. Uses: the data term of super-resolution
+(t = 2, 3, 4, 8; a = 2) and, with t = 2, the hourglass's "lanczos2" / "lanczos3" downsampling.
+
+CPU version.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size to test and measure: C channels of H x W decimated by ``factor``."""
+
+    factor: int
+    lobes: int
+    channels: int
+    height: int
+    width: int
+
+
+CASES = (
+    Case(2, 2, 3, 48, 64),
+    Case(4, 2, 3, 48, 64),
+    Case(8, 2, 3, 64, 48),
+    Case(3, 2, 3, 48, 63),
+    Case(2, 3, 16, 17, 31),
+    Case(4, 3, 1, 19, 22),
+    Case(3, 3, 2, 10, 11),
+    Case(8, 2, 1, 5, 9),
+    Case(2, 2, 4, 1, 1),
+)

@@ -1,0 +1,40 @@
+"""Contract of ``perturb``: z + sigma N(0, 1), drawn anew in every step from a counter.
+
+Formula. Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a
+128-bit counter and a 64-bit key to four 32-bit words. Value number e of step s under a seed comes from
+
+    key     = (seed low word, seed high word)
+    counter = (block low, block high, s low, s high),  block = e // 4  ->  r0, r1, r2, r3
+    u_i     = (r_i + 1/2) 2^-32                               in (0, 1), exact in float64
+    values 4 block + 0..3 = sqrt(-2 ln u0) (cos, sin)(2 pi u1), sqrt(-2 ln u2) (cos, sin)(2 pi u3)
+
+(Box and Muller), and the result is z[e] + sigma value[e], e counting the flat elements of z in the
+engine's own order: [H, W, C], or the frequencies [n]. No state but the step number: any thread can draw
+any value, the same bits come whatever the thread count, and a restored fit goes on exactly.
+
+Shapes. z [count], any count; the last block may be used in part.
+
+Gradient. One, to z (only learned frequencies need it).
+
+Work. Per 4 values 10 rounds of two 32x32-bit products, two logarithms and roots, two cosine-sine pairs:
+about 100 operations, hidden behind the memory traffic of 8 bytes per value only if vectorised.
+
+Versions. The reference is numpy, exact integers and float64. The torch engine draws from its own
+``torch.Generator`` instead, as the published code does: the same law, other numbers.
+
+CPU version.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size to test and measure: ``count`` values of step ``step`` under ``seed``."""
+
+    seed: int
+    step: int
+    count: int
+
+
+CASES = (Case(0, 0, 1), Case(0, 1, 16), Case(1, 0, 1023), Case(2**40 + 7, 2**33 + 1, 37), Case(5, 9, 65536))

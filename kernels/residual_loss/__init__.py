@@ -1,0 +1,50 @@
+"""Contract of ``residual_loss``: head, sigmoid, data term and running average.
+
+Formula. From the last level's activations a [1, I, H, W]:
+
+    x = sigmoid(weight a + bias)                     head, 1x1, [O, I, 1, 1]; or without the sigmoid
+    E = mean(r^2), r = x - x0                        identity
+        r = (x - x0) m                               mask: m [H, W] in {0, 1}, 1 = known
+        r = d_t(x) - x0                              lanczos: x0 [1, O, ceil(H/t), ceil(W/t)]
+    average <- average w + x (1 - w)                 the first output starts it
+
+(Deep Image Prior, section 3.) The mean runs over all values of r, unknown pixels included, as published.
+The average takes the output before the step's update, in the same pass that computes the loss.
+
+Gradient. dE/dr = 2 r / count; mask multiplies by m again; lanczos applies the adjoint of d_t; then
+dx x (1 - x) through the sigmoid, dweight = dlogit a^T, dbias = sum dlogit, da = weight^T dlogit.
+
+Work. 2 I O flops per pixel forward and 4 I O backward (O is 1 to 3): bound by reading a once, 4 I bytes
+per pixel, and writing da once. Loss and average touch only O values per pixel.
+
+Versions. The reference composes standard operators; the sum for the loss is taken in the dtype given.
+
+CPU version.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size to test and measure; ``kind`` as in ``dipedge.tasks.DataTerm``, with its ``scale``."""
+
+    kind: str
+    into: int
+    out: int
+    height: int
+    width: int
+    scale: int = 1
+    sigmoid: bool = True
+
+
+CASES = (
+    Case("identity", 128, 3, 16, 16),
+    Case("identity", 17, 1, 9, 31, sigmoid=False),
+    Case("mask", 16, 3, 24, 15),
+    Case("mask", 5, 1, 1, 7),
+    Case("lanczos", 16, 3, 16, 24, scale=4),
+    Case("lanczos", 8, 1, 9, 12, scale=3),
+    Case("lanczos", 8, 3, 16, 8, scale=8),
+    Case("identity", 1, 4, 1, 1),
+)

@@ -1,0 +1,48 @@
+"""Contract of ``upsample_merge``: double the deep branch, crop it to the skip, concatenate, batch norm.
+
+Formula. ``deep`` [1, D, h, w] is enlarged to 2h x 2w, rows and columns beyond H x W are dropped at the
+end, and the channels follow those of ``skip`` [1, S, H, W] (S may be 0), with H in {2h-1, 2h}:
+
+    y = BN(concat(skip, up(deep)[:, :, :H, :W]))             gamma, beta [S + D]
+
+"bilinear" has half-pixel centres (PyTorch's align_corners=False): per side, with clamped neighbours,
+out[2i] = 1/4 in[i-1] + 3/4 in[i], out[2i+1] = 3/4 in[i] + 1/4 in[i+1]. "nearest": out[j] = in[j // 2].
+BN is that of ``conv_norm_act`` (statistics of the enlarged, cropped picture) without an activation.
+PIP's smoothness comes from this bilinear step: a plain pixel MLP does not denoise (FACTS section 5).
+
+Gradient. BN as in ``conv_norm_act``; then the first S channels go to ``skip``, the rest through the
+transposed interpolation: each pixel of ``deep`` gathers from the at most 4 x 4 (nearest: 2 x 2) output
+pixels it went into, cropped ones counting nothing.
+
+Work. Bilinear: 8 flops per enlarged value, BN about 4 more. Least traffic in 4-byte values: forward
+reads D h w + S H W and writes (S + D) H W, or nothing when the next convolution's prologue does it;
+the enlarged statistics need one more pass over ``deep``.
+
+Versions. The reference is ``F.interpolate`` + ``torch.cat`` + BN, as published.
+
+CPU version.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One size to test and measure: the skip's H x W; the deep branch is ceil(H/2) x ceil(W/2)."""
+
+    skip: int
+    deep: int
+    height: int
+    width: int
+    mode: str = "bilinear"
+
+
+CASES = (
+    Case(4, 128, 16, 16),
+    Case(4, 16, 17, 31),
+    Case(0, 8, 32, 15, mode="nearest"),
+    Case(3, 5, 1, 9),
+    Case(1, 1, 1, 1),
+    Case(8, 24, 33, 2, mode="nearest"),
+    Case(0, 17, 6, 7),
+)

@@ -1,0 +1,48 @@
+// Row kernels of the x2 upsampling, the concatenation with the skip and the batch norm over both.
+// The contract is this folder's __init__.py; kernels/engine/merge_op.cpp drives these.
+//
+// Rows are [pixels, channels], channels padded to a multiple of 16; strides in floats.
+#pragma once
+
+#include <stddef.h>
+
+#include "simd/isa.h"
+
+namespace dipedge {
+
+struct MergeKernels {
+    // to = out_scale * ((1 - weight) * act(above) + weight * act(below)) + out_shift, where act is
+    // LeakyReLU(y * scale + shift): one output row between two rows of the lower level.
+    void (*blend_act)(const float* above, const float* below, float weight, int pixels, int channels,
+                      const float* scale, const float* shift, float slope, const float* out_scale,
+                      const float* out_shift, float* to, ptrdiff_t to_stride);
+
+    // Fills output columns [begin, end) from a row of the lower level whose column `first` lies at
+    // `from` and whose columns are clamped to [0, width). nearest, or bilinear with half-pixel centres.
+    void (*widen)(const float* from, int first, int width, bool bilinear, int begin, int end,
+                  int channels, float* to, ptrdiff_t to_stride);
+
+    // Adjoint of widen: writes columns [begin, end) of the lower level's `width` from a row of the upper
+    // level whose column `first` lies at `from` and of which columns from `columns` on were cropped.
+    void (*narrow)(const float* from, int first, int columns, int width, bool bilinear, int begin,
+                   int end, int channels, float* to);
+
+    // to = 0.75 * (b + c) + 0.25 * (a + d) (bilinear) over `count` floats; null rows count as zero.
+    void (*gather_rows)(const float* a, const float* b, const float* c, const float* d, size_t count,
+                        float* to);
+
+    // to = b + c (nearest); null rows count as zero.
+    void (*add_rows)(const float* b, const float* c, size_t count, float* to);
+
+    // sums[0..channels) += d, sums[channels..) += d * (x * spread + centre).
+    void (*norm_sums)(const float* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
+                      int channels, const float* spread, const float* centre, double* sums);
+};
+
+#define DIPEDGE_DECLARE_MERGE(ns) \
+    namespace ns {               \
+    extern const MergeKernels merge_kernels; \
+    }
+DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_MERGE)
+
+}  // namespace dipedge
