@@ -93,7 +93,7 @@ py::tuple conv_backward(const FloatArray& x, const FloatArray& weight, const Flo
     const Geometry& out = bench.conv->out();
     checked(dy, out.pixels() * out.channels, "dy");
     fill(dy, out, bench.y);
-    bench.conv->backward(bench.context, OutputGradient{nullptr, bench.y, out}, bench.partials, true, true);
+    bench.conv->backward(bench.context, OutputGradient(bench.y, out), bench.partials, true, true);
     FloatArray dweight(std::vector<py::ssize_t>(weight.shape(), weight.shape() + 4));
     Parameters::read(bench.parameters.all()[0], bench.parameters.gradients, dweight.mutable_data());
     FloatArray dbias = new_array({(py::ssize_t)out.channels});
@@ -144,7 +144,7 @@ FloatArray fourier_features(const std::vector<double>& frequencies, int height, 
     EncodingSpec spec;
     spec.frequencies = frequencies;
     spec.channels = 4 * (int)frequencies.size();
-    Encoding encoding(spec, height, width, false, bench.arena);
+    Encoding encoding(spec, height, width, true, false, bench.arena);
     bench.place(0);
     encoding.forward(bench.context, 0, 0, false);
     FloatArray array({height, width, spec.channels});

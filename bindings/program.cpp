@@ -159,11 +159,13 @@ void add_program(py::module_& module) {
         .def("set_mask", &set_mask)
         .def("set_input",
              [](Program& program, const FloatArray& z) {
+                 if (!program.encoding().dense()) throw std::invalid_argument("z is not kept in memory");
                  const Geometry& size = program.encoding().source().size;
                  program.encoding().set_values(checked(z, size.pixels() * size.channels, "input"));
              })
         .def("get_input",
              [](Program& program) {
+                 if (!program.encoding().dense()) throw std::invalid_argument("z is not kept in memory");
                  FloatArray array(input_shape(program));
                  program.encoding().get_values(array.mutable_data());
                  return array;

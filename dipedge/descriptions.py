@@ -11,8 +11,8 @@ from typing import Any
 
 from dipedge.errors import InputError
 from dipedge.optimisers import Adam
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
-from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps
+from dipedge.priors import Encoding, Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
+from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, Rule
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
 from dipedge.variance import VarianceWindow
 
@@ -20,6 +20,17 @@ _TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint)
 _PRIORS = (Prior, Hourglass, Level, Noise, Meshgrid, GivenImage, Fourier)
 _RULES = (MaxSteps, Deadline, Discrepancy, VarianceWindow, AnyOf, AllOf)
 KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam)}
+# What a field may hold, by its annotation; words (Literal) are checked by the descriptions themselves.
+SINGLE = {
+    "int": int,
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "bool": bool,
+    "str": str,
+    "Encoding": Encoding,
+    "Hourglass": Hourglass,
+}
+SEVERAL = {"tuple[Level, ...]": Level, "tuple[Rule, ...]": Rule}
 DEEPEST = 20  # a nesting no description of ours has; a hostile file's could exhaust the stack
 
 
@@ -63,9 +74,27 @@ def _built(value: Any, depth: int) -> Any:
     if kind is None:
         raise InputError(f"a description names {value.get('kind')!r}, which dipedge does not know")
     given = {name: _built(entry, depth + 1) for name, entry in value.items() if name != "kind"}
+    _check_fields(kind, given)
     try:
         return kind(**given)
     except InputError:
         raise
-    except (TypeError, ValueError, AttributeError) as error:  # a missing field, or text for a number
+    except (TypeError, ValueError) as error:  # a field is missing, or one too many
         raise InputError(f"a description of {kind.__name__} is damaged ({error})") from error
+
+
+def _check_fields(kind: type, given: dict[str, Any]) -> None:
+    """Raises InputError for a value of another type than its field's: dataclasses do not look."""
+    for field in fields(kind):
+        if field.name not in given:
+            continue
+        value = given[field.name]
+        if field.type in SEVERAL:
+            right = isinstance(value, tuple) and all(
+                isinstance(entry, SEVERAL[field.type]) for entry in value
+            )
+        else:
+            right = isinstance(value, SINGLE.get(field.type, object))
+            right = right and not (isinstance(value, bool) and field.type in ("int", "float"))
+        if not right:
+            raise InputError(f"a description of {kind.__name__} holds {value!r:.60} as its {field.name}")

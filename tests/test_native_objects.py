@@ -18,7 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 VECTORS = {"generic": "xmm", "avx2": "ymm", "avx512": "zmm"}  # the widest registers each may use
 pytestmark = pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="x86-64 only: elsewhere there is one instruction set"
+    platform.machine() not in ("x86_64", "AMD64"),
+    reason="x86-64 only: elsewhere there is one instruction set",
 )
 
 

@@ -105,9 +105,7 @@ class Engine(Protocol):
     def supports(self, prior: Prior, task: Task) -> str | None:
         """None, or the sentence that says why this engine cannot run the pair."""
 
-    def compile(
-        self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
-    ) -> Program:
+    def compile(self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> Program:
         """Allocates everything and initialises weights and z from ``settings.seed``.
 
         Raises:

@@ -23,7 +23,9 @@ from dipedge.tasks import Task
 try:
     from dipedge import _native
 except ImportError as error:
-    raise EngineError(f"engine 'native' is not built: {error}; reinstall dipedge with a C++ compiler") from error
+    raise EngineError(
+        f"engine 'native' is not built: {error}; reinstall dipedge with a C++ compiler"
+    ) from error
 
 PRECISIONS = ("auto", "fp32")
 STATE_ARRAYS = ("param", "adam/m", "adam/v")
@@ -148,6 +150,7 @@ class NativeProgram:
         self._has_mask = self._has_target = False
         self._input_gradient = settings.input_gradient
         self._z_is_stored = isinstance(prior.encoding, Noise | GivenImage)
+        self._computed = isinstance(prior.encoding, Fourier)
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
         self._channels = prior.encoding.channels
         for name, values in initial_parameters(prior, shape[2], settings.seed).items():
@@ -203,9 +206,11 @@ class NativeProgram:
         """Replaces z before perturbation.
 
         Raises:
-            InputError: another shape than [H, W, channels].
+            InputError: another shape than [H, W, channels], or Fourier features, which are computed.
         """
         z = np.asarray(z)
+        if self._computed:
+            raise InputError("z cannot be set: it is computed from the coordinates; use GivenImage for that")
         if z.shape != (*self.shape[:2], self._channels):
             needed = (*self.shape[:2], self._channels)
             raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
@@ -277,7 +282,8 @@ class NativeProgram:
         """
         shapes = {key: value.shape for key, value in self.state().items()}
         shapes |= {"average": self.shape, "output": self.shape, "loss": ()}
-        shapes["input"] = (*self.shape[:2], self._channels)
+        if not self._computed:
+            shapes["input"] = (*self.shape[:2], self._channels)
         for key, value in state.items():
             if key not in shapes:
                 raise InputError(f"the state has an unknown entry {key!r}")

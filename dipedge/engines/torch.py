@@ -53,7 +53,7 @@ class TorchEngine:
 
         Raises:
             EngineError: a precision other than "auto" (= "fp32"), "fp32" or "fp64".
-            InputError: a shape with a side under 1.
+            InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the allocation that failed.
         """
         if settings.precision not in PRECISIONS:
@@ -62,6 +62,8 @@ class TorchEngine:
         if len(shape) != 3 or min(shape) < 1:
             raise InputError(f"shape is {shape}; it must be (H, W, C) with sides of 1 or more")
         if settings.threads is not None:
+            if not 1 <= settings.threads <= 1024:
+                raise InputError(f"threads is {settings.threads}; it must be 1 to 1024")
             torch.set_num_threads(settings.threads)
         with memory_errors():
             return TorchProgram(prior, task, shape, settings, self._device)

@@ -52,7 +52,7 @@ class TorchProgram:
         settings: Settings,
         device: torch.device,
     ) -> None:
-        self.shape = shape
+        self.shape = tuple(shape)
         self.steps_done = 0
         self._prior, self._task_name, self._term = prior, task.name, task.data_term
         self._settings, self._device = settings, device

@@ -8,7 +8,8 @@ Formula. For an odd kernel of side k, p = (k-1)/2, stride s in {1, 2}:
 
 R reflects without repeating the edge (period 2(n-1); every index is 0 when n = 1), for pictures of any
 size, however small beside the kernel; or the value outside is 0 ("zero"). A picture with a single
-pixel has variance 0, so y = act(beta). There is no evaluation mode (FACTS section 2).
+pixel has variance 0, so y = act(beta). There is no evaluation mode: the answer, too, is read out with
+the statistics of the picture at hand.
 
 Shapes. x [1, I, H, W]; weight [O, I, k, k]; bias, gamma, beta [O]; y [1, O, ceil(H/s), ceil(W/s)].
 

@@ -2,12 +2,22 @@
 
 #include "conv_norm_act/cpu.h"
 #include "engine/conv_tile.h"
+#include "engine/tail.h"
 
 namespace dipedge {
 
+OutputGradient::OutputGradient(const Tail& tail) : tail(&tail), size(tail.last().size) {}
+
+std::vector<Buffer*> OutputGradient::reads() const {
+    if (tail) return {tail->last().y, tail->logit_gradient()};
+    if (layer) return {layer->y, layer->d};
+    return {plain};
+}
+
 void OutputGradient::pack(const Kernels& kernels, int row, int begin, int end, float* to) const {
+    if (tail) return tail->pack_gradient(kernels, row, begin, end, to);
     const size_t offset = (size_t)begin * size.padded;
-    if (!layer) {
+    if (plain) {
         const float* from = plain->data + (size_t)row * size.width * size.padded + offset;
         std::memcpy(to, from, sizeof(float) * (end - begin) * size.padded);
         return;

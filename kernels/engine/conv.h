@@ -7,13 +7,21 @@
 
 namespace dipedge {
 
-// Where the gradient by a convolution's output comes from: rows made on the fly from a layer's batch
-// norm, or a plain picture (behind a separate decimation).
+class Tail;
+
+// Where the gradient by a convolution's output comes from: rows made on the fly by a layer's batch norm
+// or by the network's tail, or a plain picture (behind a separate decimation).
 struct OutputGradient {
     const Layer* layer = nullptr;
-    const Buffer* plain = nullptr;
+    const Tail* tail = nullptr;
+    Buffer* plain = nullptr;
     Geometry size;
 
+    explicit OutputGradient(const Layer* layer) : layer(layer), size(layer->size) {}
+    explicit OutputGradient(const Tail& tail);
+    OutputGradient(Buffer* plain, Geometry size) : plain(plain), size(size) {}
+
+    std::vector<Buffer*> reads() const;
     void pack(const Kernels& kernels, int row, int begin, int end, float* to) const;
 };
 
@@ -27,6 +35,7 @@ class Conv {
     // weights, gradient: [kernel * kernel][depth][out.padded] in the flat parameter arrays; the depth
     // is source.depth(), rows in the source's physical channel order.
     Conv(Source& source, int out_channels, ConvShape shape);
+    virtual ~Conv() = default;
 
     static Geometry output_size(const Geometry& in, int out_channels, int stride);
 
@@ -35,21 +44,25 @@ class Conv {
     Source& source() const { return source_; }
     int depth() const { return depth_; }
     size_t weight_floats() const { return (size_t)taps() * depth_ * out_.padded; }
-    size_t partial_floats() const;  // workspace of the weight gradient
-    size_t scratch_floats() const;  // per worker
+    virtual size_t partial_floats() const;  // workspace of the weight gradient
+    virtual size_t scratch_floats() const;  // per worker
 
     void set_parameters(const float* weights, float* gradient) { weights_ = weights, gradient_ = gradient; }
 
     // Repacks the weights for both directions; once after every update.
-    void pack_weights(const Context& context);
+    virtual void pack_weights(const Context& context);
 
     // y = conv(source); adds y's moments to `norm` when given, and finishes it.
-    void forward(const Context& context, Buffer* y, Norm* norm);
+    virtual void forward(const Context& context, Buffer* y, Norm* norm);
 
     // Both gradients. `partials` is workspace. When the source wants its gradient: the first consumer
     // overwrites source.d, later ones add to it, and the last finishes it.
-    void backward(const Context& context, const OutputGradient& from, Buffer* partials, bool first,
-                  bool last);
+    virtual void backward(const Context& context, const OutputGradient& from, Buffer* partials, bool first,
+                          bool last);
+
+  protected:
+    const float* weights() const { return weights_; }
+    float* gradient() const { return gradient_; }
 
   private:
     struct Tile;

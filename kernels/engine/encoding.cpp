@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstring>
 
-#include "conv_norm_act/cpu.h"
 #include "fourier_mlp/cpu.h"
 #include "perturb/cpu.h"
 
@@ -16,22 +15,29 @@ constexpr size_t noise_pixels = 64;
 
 double coordinate(int index, int count) { return count > 1 ? (double)index / (count - 1) : 0.0; }
 
-void fill_table(const std::vector<double>& frequencies, int count, std::vector<float>& table) {
+void fill_table(const std::vector<double>& frequencies, FeatureTable& table) {
     const size_t n = frequencies.size();
-    table.resize((size_t)count * 2 * n);
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < table.count; ++i) {
         for (size_t k = 0; k < n; ++k) {
-            const double angle = coordinate(i, count) * frequencies[k];
-            table[i * 2 * n + k] = (float)std::cos(angle);
-            table[i * 2 * n + n + k] = (float)std::sin(angle);
+            const double angle = coordinate(i, table.count) * frequencies[k];
+            table.values[i * 2 * n + k] = (float)std::cos(angle);
+            table.values[i * 2 * n + n + k] = (float)std::sin(angle);
         }
     }
 }
 
 }  // namespace
 
-Encoding::Encoding(const EncodingSpec& spec, int height, int width, bool want_gradient, Arena& arena)
+Encoding::Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient,
+                   Arena& arena)
     : spec_(spec), source_(Geometry(height, width, spec.channels)) {
+    columns_.count = width;
+    rows_.count = height;
+    for (FeatureTable* table : {&columns_, &rows_}) {
+        table->values.resize(table->count * 2 * spec.frequencies.size());
+        table->gradient.resize(table->values.size());
+    }
+    if (!dense) return;
     source_.values = arena.add_persistent(source_.size.floats());
     const bool noisy_input = spec.perturbation > 0 && !spec.perturb_frequencies;
     base_ = noisy_input ? arena.add_persistent(source_.size.floats()) : source_.values;
@@ -63,25 +69,27 @@ void Encoding::set_frequencies(const float* frequencies, float* gradient) {
 void Encoding::forward(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
     const bool features = !spec_.frequencies.empty() && !given_;
     const bool moving = spec_.learned || (spec_.perturb_frequencies && spec_.perturbation > 0);
-    if (features && (moving || !filled_)) {
+    if (features && (moving || !made_)) {
         make_tables(seed, step, perturb, context);
-        fill_features(context);
-        filled_ = true;
+        if (dense()) fill_features(context);
+        made_ = true;
+    }
+    for (FeatureTable* table : {&columns_, &rows_}) {
+        std::fill(table->gradient.begin(), table->gradient.end(), 0.0);
     }
     if (base_ != source_.values) add_noise(context, seed, step, perturb ? spec_.perturbation : 0.0f);
 }
 
 void Encoding::make_tables(uint64_t seed, uint64_t step, bool perturb, const Context& context) {
-    const int n = (int)spec_.frequencies.size();
-    current_ = spec_.frequencies;
-    if (frequencies_) current_.assign(frequencies_, frequencies_ + n);
+    std::vector<double> current = spec_.frequencies;
+    if (frequencies_) current.assign(frequencies_, frequencies_ + current.size());
     if (perturb && spec_.perturb_frequencies && spec_.perturbation > 0) {
-        std::vector<float> noise((n + 3) / 4 * 4);
+        std::vector<float> noise((current.size() + 3) / 4 * 4);
         context.kernels->perturb->normal(seed, step, 0, noise.size() / 4, noise.data());
-        for (int k = 0; k < n; ++k) current_[k] += spec_.perturbation * noise[k];
+        for (size_t k = 0; k < current.size(); ++k) current[k] += spec_.perturbation * noise[k];
     }
-    fill_table(current_, source_.size.width, column_table_);
-    fill_table(current_, source_.size.height, row_table_);
+    fill_table(current, columns_);
+    fill_table(current, rows_);
 }
 
 void Encoding::fill_features(const Context& context) {
@@ -90,8 +98,8 @@ void Encoding::fill_features(const Context& context) {
     context.pool->run(size.height, [&](int row, int) {
         float* to = base_->data + (size_t)row * size.width * size.padded;
         for (int x = 0; x < size.width; ++x, to += size.padded) {
-            std::memcpy(to, column_table_.data() + x * half, sizeof(float) * half);
-            std::memcpy(to + half, row_table_.data() + row * half, sizeof(float) * half);
+            std::memcpy(to, columns_.values.data() + x * half, sizeof(float) * half);
+            std::memcpy(to + half, rows_.values.data() + row * half, sizeof(float) * half);
         }
     });
 }
@@ -114,31 +122,38 @@ void Encoding::add_noise(const Context& context, uint64_t seed, uint64_t step, f
     });
 }
 
-// With dz known, column sums give the gradient by the column features, row sums that by the row
-// features; then d cos(u f) / df = -u sin(u f), d sin(u f) / df = u cos(u f).
-void Encoding::backward(const Context& context) {
-    if (!frequency_gradient_ || given_) return;
+// Column sums of dz are the gradient by the column features, row sums that by the row features.
+void Encoding::reduce_to_tables(const Context& context) {
     const Geometry& size = source_.size;
-    const int n = (int)spec_.frequencies.size();
-    std::vector<float> columns((size_t)size.width * size.padded, 0.0f);
-    std::vector<double> gradient(n, 0.0);
-    const auto add = [&](const float* d, const float* table, double at) {
-        for (int k = 0; k < n; ++k) {
-            gradient[k] += at * ((double)d[n + k] * table[k] - (double)d[k] * table[n + k]);
-        }
-    };
-    std::vector<float> row_sum(size.padded);
+    const size_t half = 2 * spec_.frequencies.size();
+    std::vector<float> column_sums((size_t)size.width * size.padded, 0.0f), row_sum(size.padded);
     for (int row = 0; row < size.height; ++row) {
         std::fill(row_sum.begin(), row_sum.end(), 0.0f);
         context.kernels->fourier->reduce_row(source_.d->data + (size_t)row * size.width * size.padded,
-                                             size.width, size.padded, columns.data(), row_sum.data());
-        add(row_sum.data() + 2 * n, row_table_.data() + (size_t)row * 2 * n, coordinate(row, size.height));
+                                             size.width, size.padded, column_sums.data(), row_sum.data());
+        std::copy_n(row_sum.data() + half, half, rows_.gradient.data() + row * half);
     }
     for (int x = 0; x < size.width; ++x) {
-        add(columns.data() + (size_t)x * size.padded, column_table_.data() + (size_t)x * 2 * n,
-            coordinate(x, size.width));
+        std::copy_n(column_sums.data() + (size_t)x * size.padded, half, columns_.gradient.data() + x * half);
     }
-    for (int k = 0; k < n; ++k) frequency_gradient_[k] = (float)gradient[k];
+}
+
+// d cos(u f) / df = -u sin(u f), d sin(u f) / df = u cos(u f).
+void Encoding::backward(const Context& context) {
+    if (!frequency_gradient_ || given_) return;
+    if (dense()) reduce_to_tables(context);
+    const size_t n = spec_.frequencies.size();
+    for (size_t k = 0; k < n; ++k) {
+        double sum = 0;
+        for (const FeatureTable* table : {&columns_, &rows_}) {
+            for (int i = 0; i < table->count; ++i) {
+                const float* value = table->values.data() + i * 2 * n;
+                const double* d = table->gradient.data() + i * 2 * n;
+                sum += coordinate(i, table->count) * (d[n + k] * value[k] - d[k] * value[n + k]);
+            }
+        }
+        frequency_gradient_[k] = (float)sum;
+    }
 }
 
 }  // namespace dipedge

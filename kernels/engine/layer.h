@@ -65,9 +65,12 @@ struct InputSource : Source {
     void pack(const Kernels&, int row, int begin, int end, int step, float* to, ptrdiff_t stride,
               float*) const override;
     void finish_gradient(const Kernels&, int, int, int, int, float*) override {}
-    std::vector<Buffer*> reads() const override { return {values}; }
+    std::vector<Buffer*> reads() const override {
+        if (!values) return {};
+        return {values};
+    }
 
-    Buffer* values = nullptr;
+    Buffer* values = nullptr;  // null when z is never made: see Encoding
 };
 
 // A convolution's output y with its batch norm and LeakyReLU still to be applied.

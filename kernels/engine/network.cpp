@@ -3,12 +3,13 @@
 #include <algorithm>
 
 #include "conv_norm_act/cpu.h"
+#include "engine/fourier_conv.h"
 
 namespace dipedge {
 
 Network::Network(const NetworkSpec& spec, Encoding& encoding, int outputs, DataTerm term,
                  Parameters& parameters, Arena& arena)
-    : spec_(spec), parameters_(parameters), arena_(arena), levels_(spec.levels.size()) {
+    : spec_(spec), encoding_(encoding), parameters_(parameters), arena_(arena), levels_(spec.levels.size()) {
     Layer* last = build_level(0, encoding.source());
     tail_ = std::make_unique<Tail>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size());
     parameters.add_head("head.conv.weight", outputs, last->size.channels, last->size.padded);
@@ -19,8 +20,7 @@ Network::Network(const NetworkSpec& spec, Encoding& encoding, int outputs, DataT
         tail_->set_parameters(all.values->data + weight, all.values->data + bias,
                               all.gradients->data + weight, all.gradients->data + bias);
     });
-    want_gradient(*last);
-    add({last->y, last->d}, [this](const Context& context) { tail_->run(context); });
+    add({last->y}, [this](const Context& context) { tail_->run(context); });
     size_t partial_floats = 0;
     for (const auto& conv : convs_) partial_floats = std::max(partial_floats, conv->partial_floats());
     partials_ = arena.add(partial_floats, (int)operations_.size());
@@ -56,7 +56,11 @@ void Network::add_norm(const std::string& name, Norm& norm, const Source& source
 // A bias ahead of a batch norm changes nothing and has no gradient; it is kept for its name's sake (files
 // and other engines have it) and takes no part in any kernel.
 Conv* Network::add_conv(const std::string& name, Source& source, int channels, int kernel, int stride) {
-    convs_.push_back(std::make_unique<Conv>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
+    if (&source == &encoding_.source() && !encoding_.dense()) {
+        convs_.push_back(std::make_unique<FourierConv>(encoding_, channels, stride));
+    } else {
+        convs_.push_back(std::make_unique<Conv>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
+    }
     Conv* conv = convs_.back().get();
     std::vector<int> places;
     for (int channel = 0; channel < source.size.channels; ++channel) {
@@ -171,14 +175,9 @@ Layer* Network::build_level(int index, Source& source) {
 void Network::add_conv_backward(Conv& conv, OutputGradient from, bool first, bool last) {
     Source& source = conv.source();
     std::vector<Buffer*> uses = source.reads();
+    for (Buffer* buffer : from.reads()) uses.push_back(buffer);
     uses.push_back(partials_);
     if (source.d) uses.push_back(source.d);
-    if (from.layer) {
-        uses.push_back(from.layer->y);
-        uses.push_back(from.layer->d);
-    } else {
-        uses.push_back(const_cast<Buffer*>(from.plain));
-    }
     add(uses, [this, &conv, from, first, last](const Context& context) {
         conv.backward(context, from, partials_, first, last);
     });
@@ -186,7 +185,7 @@ void Network::add_conv_backward(Conv& conv, OutputGradient from, bool first, boo
 
 void Network::add_down_backward(Level& level, bool last) {
     const Layer* down = level.down;
-    OutputGradient from{down, nullptr, down->size};
+    const OutputGradient from(down);
     if (!level.full) return add_conv_backward(*level.down_conv, from, true, last);
     const Geometry full = level.down_conv->out();
     Buffer* pooled = arena_.add(down->size.floats(), (int)operations_.size());
@@ -207,12 +206,14 @@ void Network::add_down_backward(Level& level, bool last) {
             pool_adjoint(context, full, maximum, pooled->data, before->data, spread->data);
         }
     });
-    add_conv_backward(*level.down_conv, OutputGradient{nullptr, spread, full}, true, last);
+    add_conv_backward(*level.down_conv, OutputGradient(spread, full), true, last);
 }
 
 void Network::build_backward(int index) {
     Level& level = levels_[index];
-    const auto from = [](const Layer* layer) { return OutputGradient{layer, nullptr, layer->size}; };
+    const auto from = [&](const Layer* layer) {
+        return layer == &tail_->last() ? OutputGradient(*tail_) : OutputGradient(layer);
+    };
     if (level.up1x1) {
         want_gradient(*level.up);
         add_conv_backward(*level.up1x1_conv, from(level.up1x1), true, true);

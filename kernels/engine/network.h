@@ -22,6 +22,11 @@ enum class Downsample { stride, avg, max, lanczos2, lanczos3 };
 
 // dipedge/priors.py's Hourglass in plain numbers.
 struct NetworkSpec {
+    // Whether all that reads z is pointwise, so that separable features need not be made.
+    bool reads_pointwise() const {
+        return levels[0].kernel_down == 1 && (levels[0].skip == 0 || levels[0].kernel_skip == 1);
+    }
+
     std::vector<LevelSpec> levels;
     bool bilinear = true, reflect = true, need1x1_up = true, sigmoid = true;
     Downsample downsample = Downsample::stride;
@@ -70,6 +75,7 @@ class Network {
     void add_down_backward(Level& level, bool last);
 
     NetworkSpec spec_;
+    Encoding& encoding_;
     Parameters& parameters_;
     Arena& arena_;
     std::vector<std::unique_ptr<Source>> sources_;

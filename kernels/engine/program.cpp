@@ -15,7 +15,10 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
                                     "' cannot run here; this processor has: " + runnable_isas());
     }
     const EncodingSpec& encoding = spec_.encoding;
-    encoding_ = std::make_unique<Encoding>(encoding, spec.height, spec.width,
+    const bool noisy_input = encoding.perturbation > 0 && !encoding.perturb_frequencies;
+    const bool dense = encoding.frequencies.empty() || noisy_input || spec.input_gradient ||
+                       !spec.network.reads_pointwise();
+    encoding_ = std::make_unique<Encoding>(encoding, spec.height, spec.width, dense,
                                            encoding.learned || spec.input_gradient, arena_);
     network_ = std::make_unique<Network>(spec.network, *encoding_, spec.channels, spec.term, parameters_,
                                          arena_);

@@ -55,8 +55,16 @@ void Tail::backward_row(const Context& context, int slab, int row, int begin, in
     context.kernels->tail->head_backward(
         last_.y->data + pixel * last_.size.padded, gradient, end - begin, last_.size.padded,
         norm.scale.data(), norm.shift.data(), last_.slope, weights_, outputs_, norm.spread.data(),
-        norm.centre.data(), last_.d->data + pixel * last_.size.padded, dw, dw + weight_floats(),
-        last_.norm.slab_sums(slab));
+        norm.centre.data(), dw, dw + weight_floats(), last_.norm.slab_sums(slab));
+}
+
+void Tail::pack_gradient(const Kernels& kernels, int row, int begin, int end, float* to) const {
+    const Norm& norm = last_.norm;
+    const size_t pixel = (size_t)row * last_.size.width + begin;
+    kernels.tail->head_gradient(last_.y->data + pixel * last_.size.padded, gradient_->data + pixel * outputs_,
+                                end - begin, last_.size.padded, norm.scale.data(), norm.shift.data(),
+                                last_.slope, weights_, outputs_, norm.a.data(), norm.b.data(),
+                                norm.c.data(), to);
 }
 
 void Tail::run(const Context& context) {

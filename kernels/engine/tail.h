@@ -29,8 +29,16 @@ class Tail {
     float* target() const { return target_->data; }
     float* mask() const { return mask_ ? mask_->data : nullptr; }
 
-    // Forward, loss, and the gradient by the last layer's normalised output, whose norm is finished.
+    // Forward, loss, and the sums of the gradient by the last layer's normalised output, whose norm is
+    // finished. That gradient itself is made where it is used:
     void run(const Context& context);
+
+    // Writes the gradient by the last layer's y under pixels [begin, end) of a row.
+    void pack_gradient(const Kernels& kernels, int row, int begin, int end, float* to) const;
+
+    // What pack_gradient reads.
+    Buffer* logit_gradient() const { return gradient_; }
+    const Layer& last() const { return last_; }
 
     double loss() const { return loss_; }
 

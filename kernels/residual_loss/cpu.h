@@ -25,12 +25,18 @@ struct TailKernels {
     // gradient *= out * (1 - out), over `count` floats.
     void (*sigmoid_backward)(const float* out, size_t count, float* gradient);
 
-    // From gradient g [pixels, outputs] by the logits: d = LeakyReLU'(.) * (g * W) [pixels, channels];
-    // dw [outputs, channels] += g^T * act(y); dbias += sum of g; sums as in act_backward.
+    // From gradient g [pixels, outputs] by the logits, with d = LeakyReLU'(.) * (g * W):
+    // dw [outputs, channels] += g^T * act(y); dbias += sum of g; sums[0..channels) += d,
+    // sums[channels..) += d * (y * spread + centre). d itself is not kept: see head_gradient.
     void (*head_backward)(const float* y, const float* g, int pixels, int channels, const float* scale,
                           const float* shift, float slope, const float* weights, int outputs,
-                          const float* spread, const float* centre, float* d, float* dw, float* dbias,
+                          const float* spread, const float* centre, float* dw, float* dbias,
                           double* sums);
+
+    // to = a * d + b * y + c, the gradient by y through the batch norm, with d as above.
+    void (*head_gradient)(const float* y, const float* g, int pixels, int channels, const float* scale,
+                          const float* shift, float slope, const float* weights, int outputs,
+                          const float* a, const float* b, const float* c, float* to);
 
     // average = average * weight + out * (1 - weight), over `count` floats.
     void (*average)(const float* out, float weight, size_t count, float* average);

@@ -8,7 +8,7 @@ end, and the channels follow those of ``skip`` [1, S, H, W] (S may be 0), with H
 "bilinear" has half-pixel centres (PyTorch's align_corners=False): per side, with clamped neighbours,
 out[2i] = 1/4 in[i-1] + 3/4 in[i], out[2i+1] = 3/4 in[i] + 1/4 in[i+1]. "nearest": out[j] = in[j // 2].
 BN is that of ``conv_norm_act`` (statistics of the enlarged, cropped picture) without an activation.
-PIP's smoothness comes from this bilinear step: a plain pixel MLP does not denoise (FACTS section 5).
+PIP's smoothness comes from this bilinear step: a plain pixel MLP does not denoise.
 
 Gradient. BN as in ``conv_norm_act``; then the first S channels go to ``skip``, the rest through the
 transposed interpolation: each pixel of ``deep`` gathers from the at most 4 x 4 (nearest: 2 x 2) output

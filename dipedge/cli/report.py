@@ -1,0 +1,120 @@
+"""What a command tells about a restored picture: lines, JSON, and the pictures side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dipedge import arrays, images
+from dipedge.errors import InputError
+from dipedge.metrics import psnr, ssim
+from dipedge.result import FitResult
+
+GAP = 8  # white pixels between pictures side by side
+
+
+class Comparison:
+    """A reference picture, and how close others come to it.
+
+    Args:
+        path: of the reference.
+        shape: the answer's, [H, W, C].
+
+    Raises:
+        FileError, InputError: it cannot be read, or has another size or number of channels.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
+        self.pixels = arrays.read(images.open_image(path), str(path)).pixels
+        if self.pixels.shape != shape:
+            wanted, found = (" x ".join(map(str, sides)) for sides in (shape, self.pixels.shape))
+            raise InputError(f"{path} is {found}; the restored picture to compare with it is {wanted}")
+
+    def figures(self, before: np.ndarray, after: np.ndarray) -> dict[str, float | None]:
+        """PSNR in dB and SSIM of the degraded picture and of the answer; None for equal pictures' PSNR."""
+        return {
+            "psnr_before": _finite(psnr(before, self.pixels)),
+            "psnr": _finite(psnr(after, self.pixels)),
+            "ssim_before": ssim(before, self.pixels),
+            "ssim": ssim(after, self.pixels),
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def enlarged(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The degraded picture at the answer's size, with Lanczos: what a user has without dipedge."""
+    if pixels.shape == shape:
+        return pixels
+    from PIL import Image
+
+    planes = [Image.fromarray(pixels[..., channel]) for channel in range(shape[2])]
+    size = (shape[1], shape[0])
+    large = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes]
+    return np.clip(np.stack(large, axis=2), 0, 1)
+
+
+def side_by_side(pictures: list[np.ndarray]) -> Any:
+    """Pictures [H, W, C] of one height as one 8-bit RGB PIL image, left to right."""
+    from PIL import Image
+
+    height = pictures[0].shape[0]
+    gap = np.full((height, GAP, 3), 255, np.uint8)
+    row: list[np.ndarray] = []
+    for pixels in pictures:
+        colour = np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        row += [np.rint(255 * np.clip(colour, 0, 1)).astype(np.uint8), gap]
+    return Image.fromarray(np.concatenate(row[:-1], axis=1))
+
+
+def summary(source: Path, target: Path, result: FitResult, figures: dict[str, float | None]) -> str:
+    """The lines printed for one restored picture."""
+    rate = result.steps / result.seconds
+    runs_on = ", ".join([result.engine, *(result.device[k] for k in ("isa", "device") if k in result.device)])
+    lines = [
+        f"{source} -> {target}",
+        f"  {result.steps} steps in {result.seconds:.1f} s ({rate:.1f} steps/s) on {runs_on}",
+        f"  ended because {result.reason.sentence}; the answer is that of step {result.chosen_step}",
+    ]
+    if figures:
+        shown = {key: "identical" if value is None else f"{value:.2f} dB" for key, value in figures.items()}
+        lines.append(
+            f"  PSNR {shown['psnr_before']} -> {shown['psnr']}, "
+            f"SSIM {figures['ssim_before']:.4f} -> {figures['ssim']:.4f}"
+        )
+    return "\n".join(lines)
+
+
+def record(
+    source: Path, target: Path, result: FitResult, figures: dict[str, float | None], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """One picture's entry in the JSON file; ``settings`` are those of the command."""
+    return {
+        "input": str(source),
+        "output": str(target),
+        **settings,
+        "engine": result.engine,
+        "device": result.device.get("device"),
+        "isa": result.device.get("isa"),
+        "engine_version": result.device.get("version"),
+        "steps": result.steps,
+        "chosen_step": result.chosen_step,
+        "seconds": round(result.seconds, 3),
+        "steps_per_second": round(result.steps / result.seconds, 3),
+        "reason": result.reason.value,
+        "reason_sentence": result.reason.sentence,
+        "loss": result.loss,
+        **figures,
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes ``content`` beside ``path`` and renames it there."""
+    with images.written_beside(path) as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -1,0 +1,156 @@
+"""Restores the pictures of one command, one after the other, and reports on each."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dipedge import __version__, arrays, images
+from dipedge.cli import report
+from dipedge.cli.inputs import Job, check_not_an_input, make_folder, plan
+from dipedge.cli.progress import Bar, Lines, progress
+from dipedge.errors import DipedgeError, FileError, InputError
+from dipedge.result import FitResult
+from dipedge.session import Session
+from dipedge.tasks import Task
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every restoring command can be told; see the command line's help for each."""
+
+    output: str
+    prior: str = "pip"
+    engine: str = "auto"
+    quality: str = "balanced"
+    steps: int | None = None
+    seed: int = 0
+    threads: int | None = None
+    average: float | None = None
+    learning_rate: float | None = None
+    precision: str = "auto"
+    reference: str | None = None
+    json: str | None = None
+    side_by_side: str | None = None
+
+    def session_arguments(self) -> dict[str, Any]:
+        """What of it a ``Session`` takes."""
+        outside = ("output", "reference", "json", "side_by_side")
+        return {name: value for name, value in asdict(self).items() if name not in outside}
+
+
+def restore_files(task: Task, inputs: Sequence[str], options: Options, mask: str | None = None) -> int:
+    """Restores every input; the exit code.
+
+    A batch goes on after a file that cannot be used; that file's line goes to standard error and the exit
+    code becomes its error's. Ctrl-C writes the best result so far and ends the command.
+
+    Raises:
+        DipedgeError: what concerns all files, or the only one.
+    """
+    jobs, several = plan(inputs, options.output, options.reference)
+    _check_outputs(jobs, several, options, mask)
+    batch = _Batch(task, options)
+    codes: list[int] = []
+    with progress() as shown, Session(task, progress=shown, **options.session_arguments()) as session:
+        for job in jobs:
+            try:
+                codes.append(batch.restore(session, job, shown))
+            except DipedgeError as error:
+                if not several:
+                    raise
+                codes.append(error.exit_code)
+                batch.failed(job, error)
+            if codes[-1] == INTERRUPTED:
+                break
+    if options.json is not None:
+        report.write_json(Path(options.json), batch.records if several else batch.records[0])
+    if several:
+        print(f"{sum(code == 0 for code in codes)} of {len(jobs)} pictures restored")
+    return INTERRUPTED if INTERRUPTED in codes else max(codes)
+
+
+def _check_outputs(jobs: list[Job], several: bool, options: Options, mask: str | None) -> None:
+    """Everything that would be written can be, and is nothing that is read: known before any fit."""
+    inputs = [path for job in jobs for path in (job.source, job.reference) if path is not None]
+    inputs += [Path(mask)] if mask is not None else []
+    outputs = [Path(name) for name in (options.json, options.side_by_side) if name is not None]
+    if several and options.side_by_side is not None:
+        raise InputError("side-by-side takes one picture; several were given")
+    for target in [*(job.target for job in jobs), *outputs]:
+        check_not_an_input(target, inputs)
+    everything = [*(job.target for job in jobs), *outputs]
+    for index, target in enumerate(everything):
+        if target in everything[:index]:
+            raise FileError(f"{target}: two outputs would be written there")
+    if options.json is not None:
+        images.check_place(Path(options.json))
+    if options.side_by_side is not None:
+        images.check_writable(options.side_by_side, "RGB")
+
+
+class _Batch:
+    """The records of a command's pictures, as they come."""
+
+    def __init__(self, task: Task, options: Options) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._task, self._options = task, options
+        described = {"task": task.name} | {
+            name: getattr(task, name) for name in ("sigma", "scale") if hasattr(task, name)
+        }
+        kept = ("prior", "quality", "seed", "precision")
+        self._settings = described | {name: getattr(options, name) for name in kept}
+        self._settings["dipedge_version"] = __version__
+
+    def restore(self, session: Session, job: Job, shown: Bar | Lines) -> int:
+        """One picture: read, fitted, written, reported; its exit code."""
+        image = images.open_image(job.source)
+        if "note" in image.info:
+            print(f"dipedge: {job.source}: note: {image.info['note']}", file=sys.stderr)
+        picture = arrays.read(image, str(job.source))
+        mode = picture.give_back(picture.pixels).mode
+        make_folder(job, self._options.output)
+        images.check_writable(job.target, mode)
+        shape = self._task.estimate_shape(picture.pixels.shape)
+        comparison = None if job.reference is None else report.Comparison(job.reference, shape)
+        shown.begin(job.source.name)
+        code = 0
+        try:
+            result = session.fit(image)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+            result = session.result
+            if result is None:
+                print(f"dipedge: {job.source}: interrupted before the first step", file=sys.stderr)
+                self.records.append({"input": str(job.source), "error": "interrupted before the first step"})
+                return code
+        images.save_image(result.image, job.target)
+        self._report(job, picture, result, comparison)
+        if code:
+            words = f"interrupted; the best result so far (step {result.chosen_step}) is in {job.target}"
+            print(f"dipedge: {words}", file=sys.stderr)
+        return code
+
+    def _report(
+        self, job: Job, picture: arrays.Picture, result: FitResult, comparison: report.Comparison | None
+    ) -> None:
+        after = arrays.read(result.image, str(job.target)).pixels
+        before = report.enlarged(picture.pixels, after.shape)
+        figures = {} if comparison is None else comparison.figures(before, after)
+        print(report.summary(job.source, job.target, result, figures), flush=True)
+        self.records.append(report.record(job.source, job.target, result, figures, self._settings))
+        if self._options.side_by_side is not None:
+            row = [before, after] + ([] if comparison is None else [comparison.pixels])
+            images.save_image(report.side_by_side(row), self._options.side_by_side)
+
+    def failed(self, job: Job, error: DipedgeError) -> None:
+        """Reports a picture that could not be restored."""
+        text = str(error)
+        named = text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}"
+        print(f"dipedge: {named}", file=sys.stderr)
+        self.records.append({"input": str(job.source), "error": text})

@@ -1,0 +1,123 @@
+"""The table of settings: complete, cited, and used the way its text says."""
+
+from dataclasses import replace
+
+import pytest
+
+from dipedge.errors import InputError
+from dipedge.presets import QUALITIES, TABLE, preset
+from dipedge.priors import Fourier, Hourglass, Meshgrid, Noise, Prior, dip, pip
+from dipedge.stopping import MaxSteps
+from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+
+TASKS = [Denoise(), RemoveJpeg(), *(SuperResolve(scale) for scale in (2, 3, 4, 8)), Inpaint(None)]
+
+
+@pytest.mark.parametrize("quality", QUALITIES)
+@pytest.mark.parametrize("prior", [None, "dip", "pip", dip(), pip()])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_every_task_has_settings_for_every_prior_and_quality(task, prior, quality):
+    found = preset(task, prior, quality)
+    assert found.stop.limit == found.steps
+    assert found.source
+
+
+@pytest.mark.parametrize(
+    ("task", "prior", "steps", "perturbation", "learning_rate"),
+    [
+        (Denoise(), "dip", 3000, 1 / 30, 0.01),
+        (Denoise(), "pip", 1800, 0, 0.01),
+        (RemoveJpeg(), "dip", 2400, 1 / 30, 0.01),
+        (SuperResolve(4), "dip", 2000, 0.03, 0.01),
+        (SuperResolve(8), "dip", 4000, 0.05, 0.01),
+        (SuperResolve(2), "pip", 2000, 0.03, 0.01),
+        (SuperResolve(8), "pip", 4001, 0.05, 0.01),
+        (Inpaint(None), "dip", 6001, 0.03, 0.01),
+        (Inpaint(None), "dip-large-hole", 5001, 0.03, 0.01),
+        (Inpaint(None), "dip-large-hole-noise", 3001, 0, 0.01),
+        (Inpaint(None), "dip-half", 11000, 0.03, 0.001),
+    ],
+)
+def test_published_numbers_stand_in_the_table(task, prior, steps, perturbation, learning_rate):
+    found = preset(task, prior)
+    assert found.steps == steps
+    assert found.prior.perturbation == perturbation
+    assert found.optimiser.learning_rate == learning_rate
+
+
+def test_published_nets_have_their_published_size():
+    assert preset(Denoise(), "dip").prior.parameter_count() == 2_217_831
+    assert preset(Denoise(), "pip").prior.parameter_count() == 329_575
+    assert preset(SuperResolve(4), "pip").prior.parameter_count() == 329_575 + 8  # learned frequencies
+
+
+def test_the_default_prior_is_pip():
+    assert preset(Denoise()) == preset(Denoise(), "pip")
+
+
+def test_frequencies_are_learned_and_perturbed_except_for_denoising():
+    assert not preset(Denoise(), "pip").prior.encoding.learned
+    for task in (SuperResolve(4), Inpaint(None)):
+        prior = preset(task, "pip").prior
+        assert prior.encoding.learned
+        assert prior.perturb == "frequencies"
+
+
+def test_denoising_and_jpeg_average_and_backtrack_and_others_do_neither():
+    for task in TASKS:
+        for prior in ("dip", "pip"):
+            found = preset(task, prior)
+            noisy = isinstance(task, Denoise | RemoveJpeg)
+            assert (found.average, found.backtrack) == ((0.99, True) if noisy else (0.0, False))
+
+
+def test_denoising_and_jpeg_end_by_themselves_unless_the_paper_is_wanted_to_the_letter():
+    for task in (Denoise(), RemoveJpeg()):
+        assert "VarianceWindow" in repr(preset(task).stop)
+        assert preset(task, quality="paper").stop == MaxSteps(preset(task).steps)
+    assert preset(SuperResolve(4)).stop == MaxSteps(2000)
+
+
+def test_a_plain_prior_is_taken_as_the_word_and_takes_the_rows_own_form():
+    assert preset(Inpaint(None), dip()) == preset(Inpaint(None), "dip")
+    assert preset(Inpaint(None), dip()).prior.network.upsample == "nearest"
+    assert preset(SuperResolve(8), pip()).prior.perturbation == 0.05
+
+
+def test_a_prior_of_the_users_own_stays_as_it_is_with_the_nearest_rows_settings():
+    own = replace(dip(), perturbation=0.01)
+    found = preset(SuperResolve(8), own)
+    assert found.prior is own
+    assert found.steps == 4000
+    fourier = Prior(Fourier(count=5), Hourglass(), name="own")
+    assert preset(Denoise(), fourier).steps == 1800
+    assert preset(Denoise(), Prior(Meshgrid(), Hourglass())).steps == 3000
+
+
+def test_large_hole_rows_are_those_of_their_pictures():
+    vase = preset(Inpaint(None), "dip-large-hole").prior
+    assert vase.encoding == Meshgrid()
+    assert {level.skip for level in vase.network.levels} == {0}
+    library = preset(Inpaint(None), "dip-large-hole-noise").prior
+    assert library.encoding == Noise(1)
+    assert [level.down for level in library.network.levels] == [16, 32, 64, 128, 128, 128]
+    assert not library.network.need1x1_up
+
+
+def test_every_row_cites_its_source():
+    assert all(row.source.startswith(("DIP", "PIP", "ours")) for row in TABLE.values())
+
+
+@pytest.mark.parametrize(
+    ("task", "prior", "quality", "words"),
+    [
+        (Denoise(), "unet", "balanced", "prior is 'unet'; for denoise .* dip, pip"),
+        (Denoise(), "dip-large-hole", "balanced", "dip-large-hole"),
+        (Inpaint(None), "dpi", "balanced", "dip-half"),
+        (Denoise(), 5, "balanced", "prior is 5"),
+        (Denoise(), None, "best", "quality is 'best'; it must be one of paper, balanced, fast"),
+    ],
+)
+def test_unknown_words_are_refused_with_those_that_are_known(task, prior, quality, words):
+    with pytest.raises(InputError, match=words):
+        preset(task, prior, quality)
