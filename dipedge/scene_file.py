@@ -49,7 +49,7 @@ def save_scene(path: str | os.PathLike, arrays: Arrays, description: dict[str, A
     plain = {name: _little_endian(name, array) for name, array in arrays.items()}
     with written_beside(path) as file:
         if suffix == ".npz":
-            np.savez(file, allow_pickle=False, **plain, description=np.frombuffer(text.encode(), np.uint8))
+            np.savez(file, **plain, description=np.frombuffer(text.encode(), np.uint8))
         else:
             _write_safetensors(file, plain, text)
 

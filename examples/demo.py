@@ -40,7 +40,7 @@ def show_progress(step: de.Step) -> None:
     line += f"  {max(left, 0):3.0f} s left"
     if sys.stdout.isatty():
         print(f"\r{line:70}", end="" if step.reason is None else "\n", flush=True)
-    elif step.index % 100 == 0 or step.reason is not None:
+    elif step.index % 50 == 0 or step.reason is not None:
         print(line, flush=True)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior
+from dipedge.session import Session
+from dipedge.tasks import Denoise
 
 
 def _is_there(module):
@@ -82,6 +84,13 @@ def noisy(picture):
         return np.clip(clean + noise, 0, 1).astype(np.float32), clean
 
     return make
+
+
+@pytest.fixture
+def session(engine, tiny_prior):
+    """An open session of four steps a fit."""
+    with Session(Denoise(), prior=tiny_prior, engine=engine, steps=4, threads=1) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,8 @@ BESIDE = {
     "export": {"engines"},
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
 }
-PART_OF = {"saved_session": "session", "__main__": "cli"}  # files that were split off another, and count as it
+# Files that were split off another, and count as it.
+PART_OF = {"saved_session": "session", "__main__": "cli"}
 PACKAGES = {"engines", "kernels", "export", "session", "cli"}  # whose own files may import each other
 LEAVES = {"arrays", "images", "video", "metrics", "motion", "scene_file"}  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads

@@ -16,10 +16,9 @@ from dipedge.cli.restoring import INTERRUPTED, Options, restore_files
 from dipedge.errors import DipedgeError
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
 
-try:
-    from typer.exceptions import TyperException as UsageProblem
-except ImportError:  # typer before 0.26 stands on click and lets its exceptions through
-    from click import ClickException as UsageProblem
+# BadParameter, UsageError, ClickException: the last is what every complaint about a command line derives
+# from. Where it is imported from has changed with typer's versions; that BadParameter has it has not.
+UsageProblem = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="dipedge",

@@ -260,7 +260,7 @@ class NativeProgram:
         return evaluation
 
     def state(self) -> State:
-        """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first step."""
+        """Everything a step depends on; ``average``, ``output``, ``loss`` only after the first step."""
         state = {
             f"{kind}/{name}": self._program.get(kind, name) for kind in STATE_ARRAYS for name in self._names
         }

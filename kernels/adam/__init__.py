@@ -19,7 +19,8 @@ small beside the net (0.3 to 2.2 million values).
 
 Versions. The reference writes out the formula; the torch engine uses ``torch.optim.Adam`` itself.
 
-CPU version.
+CPU version. All parameters lie in one flat array; one call updates them all. Padding has gradient 0 and
+stays 0.
 """
 
 from dataclasses import dataclass

@@ -26,7 +26,17 @@ incoming gradient, c and x, and writes dx.
 Versions. The reference uses ``torch.nn.functional`` (its fast paths wherever they are defined) and
 formulas where they refuse: reflection by p >= n, BN of one value.
 
-CPU version.
+CPU version. Channels innermost, padded to 16. A layer is stored as its raw output c; the next reader
+normalises and activates while it packs rows (`norm_act`), and the writer adds up c's moments as it
+goes, so a layer costs one write and one read. The driver (kernels/engine/conv.cpp) packs the k source
+rows under at most 96 output columns into a buffer that stays in L2 and hands `multiply` a list of
+taps, pointers into that buffer: no im2col. Backward, dc is made row by row from the stored gradient and
+c (`norm_backward`) and used for both products. Sums are kept per slab of rows, a function of the
+picture alone, and added in order: equal bits for any thread count. A bias ahead of BN is left out.
+
+Measured on one AVX-512 core at 96 pixels, 128 to 128 channels: `multiply` 221 GFLOP/s (86 % of the FMA
+peak), `multiply_outer` 172 (67 %); AVX2 122 and 111. Rejected: weights read in place (a row stride of
+512 bytes uses half of the L1's sets); an im2col buffer (9 times the writes for 3x3).
 """
 
 from dataclasses import dataclass

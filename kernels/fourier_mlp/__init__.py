@@ -32,7 +32,10 @@ sum, writing 4 O H W bytes; the dense 1x1 layer it replaces costs 8n O H W flops
 Versions. ``features`` materialised: the reference engine, and any first layer wider than 1x1.
 ``first_layer``: 1x1 first layers. Perturbed or learned frequencies recompute the tables every step.
 
-CPU version.
+CPU version. The features are separable, so a pointwise layer of them is a table over columns plus a table
+over rows and one add per output (`add_row`); the 32-channel input is never made and the products shrink
+from H*W to H+W pixels. Backward needs the gradient's column sums and row sums only (`reduce_row`). Layers
+with larger kernels read features that are written out (kernels/engine/encoding.cpp).
 """
 
 from dataclasses import dataclass

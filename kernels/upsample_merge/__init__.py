@@ -20,7 +20,11 @@ the enlarged statistics need one more pass over ``deep``.
 
 Versions. The reference is ``F.interpolate`` + ``torch.cat`` + BN, as published.
 
-CPU version.
+CPU version. The upsampled and concatenated picture is never stored: the convolution that reads it packs
+rows of it on the fly, `blend_act` vertically and `widen` horizontally, with the norm's affine map folded
+into the low-resolution row (interpolation weights add up to 1, so the two commute). In memory the deep
+channels come first, then the skip's, so that both parts start at whole vectors; names and files keep
+PyTorch's order (skip first). Backward gathers: every lower row reads the four rows it went into.
 """
 
 from dataclasses import dataclass
