@@ -6,6 +6,7 @@ namespace dipedge {
 
 void add_program(py::module_& module);
 void add_kernels(py::module_& module);
+void add_limits(py::module_& module);
 
 }  // namespace dipedge
 
@@ -25,4 +26,5 @@ PYBIND11_MODULE(_native, module) {
     });
     dipedge::add_program(module);
     dipedge::add_kernels(module);
+    dipedge::add_limits(module);
 }

@@ -56,7 +56,8 @@ ProgramSpec spec_of(const py::dict& from) {
     spec.encoding = encoding_of(from["encoding"]);
     spec.term = term_of(from["term"]);
     const auto adam = from["adam"].cast<std::array<double, 4>>();
-    spec.adam = {adam[0], adam[1], adam[2], adam[3]};
+    const auto muon = from["muon"].cast<std::array<double, 3>>();
+    spec.optimiser = {adam[0], adam[1], adam[2], adam[3], muon[0], muon[1], (int)muon[2]};
     const auto shape = from["shape"].cast<std::array<int, 3>>();
     spec.height = shape[0], spec.width = shape[1], spec.channels = shape[2];
     spec.average = from["average"].cast<float>();

@@ -34,3 +34,39 @@ class Adam:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
         if not self.eps > 0:
             raise InputError(f"eps is {self.eps}; it must be above 0")
+
+
+@dataclass(frozen=True)
+class Muon:
+    """Muon (Jordan et al., 2024) for the wide matrices, Adam for all other parameters.
+
+    A matrix's momentum is replaced by the nearest orthogonal matrix (by Newton-Schulz iteration), so that
+    every direction of it learns equally fast. The BN behind each convolution makes the matrix's scale
+    irrelevant; its norm is therefore held and only its direction moves. Wide are the convolutions with at
+    least 16 outputs and at least 16 values in (channels times kernel area), the head left out.
+
+    Args:
+        learning_rate: length of a step as a share of the matrix's norm, above 0.
+        momentum: decay of the mean of the gradients, in [0, 1); Nesterov's form.
+        iterations: of Newton-Schulz, 1 or more.
+        rest: the Adam for everything else.
+
+    Raises:
+        InputError: a value outside its range.
+    """
+
+    learning_rate: float = 0.02
+    momentum: float = 0.95
+    iterations: int = 5
+    rest: Adam = Adam(beta2=0.99)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < float("inf"):
+            raise InputError(f"learning_rate is {self.learning_rate}; it must be above 0")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum is {self.momentum}; it must be in [0, 1)")
+        if not 1 <= self.iterations <= 20:
+            raise InputError(f"iterations is {self.iterations}; it must be 1 to 20")
+
+
+Optimiser = Adam | Muon

@@ -142,7 +142,8 @@ class Session:
     def push(self, frame: Any, stop: Rule | None = None, steps: int | None = None) -> FitResult:
         """Takes the next frame of a stream: weights, optimiser and average go on from the last one.
 
-        The first push of a session fits from scratch.
+        The first push of a session fits from scratch. The average of outputs reaches over frames: open
+        the session with ``average=0.9`` or less for a scene that moves.
 
         Args:
             frame: as ``fit``'s image, of the same size and channels as the frame before.

@@ -55,6 +55,13 @@ def test_super_resolution_enlarges_by_its_scale(run):
     assert open_image("out.png").size == (40, 32)
 
 
+def test_super_resolution_is_compared_with_lanczos(run, picture):
+    Image.fromarray(picture(32, 40)).save("large.png")
+    code, out, _ = run("superresolve", "in.png", "-o", "out.png", "--scale", 2, "--reference", "large.png")
+    assert code == 0
+    assert " dB (Lanczos) -> " in out
+
+
 def test_inpainting_takes_a_mask(run):
     mask = np.full((16, 20), 255, np.uint8)
     mask[5:9] = 0

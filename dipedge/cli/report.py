@@ -73,8 +73,10 @@ def side_by_side(pictures: list[np.ndarray]) -> Any:
     return Image.fromarray(np.concatenate(row[:-1], axis=1))
 
 
-def summary(source: Path, target: Path, result: FitResult, figures: dict[str, float | None]) -> str:
-    """The lines printed for one restored picture."""
+def summary(
+    source: Path, target: Path, result: FitResult, figures: dict[str, float | None], larger: bool
+) -> str:
+    """The lines printed for one restored picture; ``larger``: the answer has another size than the input."""
     rate = result.steps / result.seconds
     runs_on = ", ".join([result.engine, *(result.device[k] for k in ("isa", "device") if k in result.device)])
     lines = [
@@ -85,7 +87,7 @@ def summary(source: Path, target: Path, result: FitResult, figures: dict[str, fl
     if figures:
         shown = {key: "identical" if value is None else f"{value:.2f} dB" for key, value in figures.items()}
         lines.append(
-            f"  PSNR {shown['psnr_before']} -> {shown['psnr']}, "
+            f"  PSNR {shown['psnr_before']}{' (Lanczos)' if larger else ''} -> {shown['psnr']}, "
             f"SSIM {figures['ssim_before']:.4f} -> {figures['ssim']:.4f}"
         )
     return "\n".join(lines)

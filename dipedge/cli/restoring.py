@@ -142,7 +142,8 @@ class _Batch:
         after = arrays.read(result.image, str(job.target)).pixels
         before = report.enlarged(picture.pixels, after.shape)
         figures = {} if comparison is None else comparison.figures(before, after)
-        print(report.summary(job.source, job.target, result, figures), flush=True)
+        larger = after.shape != picture.pixels.shape
+        print(report.summary(job.source, job.target, result, figures, larger), flush=True)
         self.records.append(report.record(job.source, job.target, result, figures, self._settings))
         if self._options.side_by_side is not None:
             row = [before, after] + ([] if comparison is None else [comparison.pixels])

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from dipedge.optimisers import Adam
+from dipedge.optimisers import Adam, Optimiser
 from dipedge.priors import Prior
 from dipedge.tasks import Task
 
@@ -32,7 +32,7 @@ class Settings:
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
     """
 
-    optimiser: Adam = Adam()
+    optimiser: Optimiser = Adam()
     average: float = 0.99
     seed: int = 0
     precision: str = "auto"

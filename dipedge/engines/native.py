@@ -17,6 +17,7 @@ import numpy as np
 from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
+from dipedge.optimisers import Muon
 from dipedge.priors import Fourier, GivenImage, Noise, Prior
 from dipedge.tasks import Task
 
@@ -132,12 +133,14 @@ class NativeProgram:
     ) -> None:
         self.shape = tuple(shape)
         self._term, self._task_name = task.data_term, task.name
-        adam = settings.optimiser
+        muon = settings.optimiser if isinstance(settings.optimiser, Muon) else None
+        adam = muon.rest if muon else settings.optimiser
         spec = {
             "network": _network(prior),
             "encoding": _encoding(prior),
             "term": {"kind": self._term.kind, "scale": self._term.scale, "lobes": self._term.lobes},
             "adam": (adam.learning_rate, adam.beta1, adam.beta2, adam.eps),
+            "muon": (muon.learning_rate, muon.momentum, muon.iterations) if muon else (0.0, 0.0, 0),
             "shape": self.shape,
             "average": settings.average,
             "seed": settings.seed & (2**64 - 1),

@@ -12,6 +12,7 @@ import torch
 from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.torch_network import hourglass
+from dipedge.engines.torch_optimiser import TorchOptimiser
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.kernels.fourier_mlp.reference import features
 from dipedge.kernels.residual_loss.reference import data_term, running_average
@@ -73,7 +74,7 @@ class TorchProgram:
             self._fixed_frequencies = self._tensor(initial_frequencies(encoding))
         elif (z := initial_input(encoding, shape, settings.seed)) is not None:
             self._z = self._picture(z)
-        self._optimiser = self._new_optimiser()
+        self._optimiser = TorchOptimiser(settings.optimiser, self._parameters)
         self._generator = torch.Generator(device)
         self._generator.manual_seed((settings.seed ^ PERTURBATION_STREAM) & (2**64 - 1))
         self._target: torch.Tensor | None = None
@@ -141,20 +142,6 @@ class TorchProgram:
         self._z, self._z_is_stored = self._picture(z), True
 
     # The fit ----------------------------------------------------------------------------------------
-
-    def _new_optimiser(self) -> torch.optim.Adam:
-        settings = self._settings.optimiser
-        optimiser = torch.optim.Adam(
-            self._parameters.values(),
-            lr=settings.learning_rate,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
-        )
-        # PyTorch makes this state in the first step; made here, it can be read and set before it.
-        for parameter in self._parameters.values():
-            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            optimiser.state[parameter] = {"step": torch.tensor(0.0), **moments}
-        return optimiser
 
     def _perturbed(self, values: torch.Tensor) -> torch.Tensor:
         noise = torch.empty_like(values).normal_(generator=self._generator)
@@ -241,7 +228,7 @@ class TorchProgram:
         """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first one."""
         found: State = {}
         for name, parameter in self._parameters.items():
-            moments = self._optimiser.state[parameter]
+            moments = self._optimiser.moments(name)
             found[f"param/{name}"] = np.array(parameter.detach().cpu().numpy())
             found[f"adam/m/{name}"] = np.array(moments["exp_avg"].cpu().numpy())
             found[f"adam/v/{name}"] = np.array(moments["exp_avg_sq"].cpu().numpy())
@@ -282,7 +269,7 @@ class TorchProgram:
                 raise InputError(f"state {key!r} has shape {np.shape(values)}; this fit needs {shapes[key]}")
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                moments = self._optimiser.state[parameter]
+                moments = self._optimiser.moments(name)
                 places = {"param": parameter, "adam/m": moments["exp_avg"], "adam/v": moments["exp_avg_sq"]}
                 for group, place in places.items():
                     if (key := f"{group}/{name}") in state:
@@ -293,8 +280,7 @@ class TorchProgram:
         """The part of ``load_state`` that is not a tensor per parameter."""
         if "step" in state:
             self.steps_done = int(state["step"])
-            for moments in self._optimiser.state.values():
-                moments["step"].fill_(self.steps_done)
+            self._optimiser.set_steps(self.steps_done)
             if self.steps_done == 0:  # nothing has been put out yet, which no array can say
                 self._output = self._average = self._loss = None
         if "average" in state:

@@ -16,6 +16,10 @@ size_t Parameter::count() const {
     return count;
 }
 
+bool Parameter::is_wide_matrix() const {
+    return tap_stride > 0 && shape[0] >= 16 && shape[1] * taps >= 16;
+}
+
 Parameter& Parameters::add(const std::string& name, std::vector<int> shape, size_t floats) {
     Parameter parameter;
     parameter.name = name;

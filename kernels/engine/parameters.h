@@ -21,6 +21,9 @@ struct Parameter {
     std::vector<int> input_place, output_place;  // physical position of each input and output
 
     size_t count() const;
+
+    // Convolutions of at least 16 outputs and 16 values in: what Muon takes. The head is not one.
+    bool is_wide_matrix() const;
 };
 
 class Parameters {

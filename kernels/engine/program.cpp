@@ -1,10 +1,8 @@
 #include "engine/program.h"
 
-#include <cmath>
 #include <cstring>
 #include <stdexcept>
 
-#include "adam/cpu.h"
 
 namespace dipedge {
 
@@ -37,6 +35,7 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
         encoding_->set_frequencies(parameters_.values->data + frequencies->offset,
                                    parameters_.gradients->data + frequencies->offset);
     }
+    optimiser_ = std::make_unique<Optimiser>(spec.optimiser, parameters_);
     pool_ = std::make_unique<ThreadPool>(spec.threads);
     context_.pool = pool_.get();
 }
@@ -57,24 +56,8 @@ void Program::step(int count) {
             network_->tail().average(context_, spec_.average, average_->data);
         }
         ++steps_;
-        update();
+        optimiser_->step(context_, steps_);
     }
-}
-
-void Program::update() {
-    const AdamSpec& adam = spec_.adam;
-    const double correction1 = 1.0 - std::pow(adam.beta1, (double)steps_);
-    const double correction2 = 1.0 - std::pow(adam.beta2, (double)steps_);
-    const AdamStep step{(float)(adam.learning_rate / correction1), (float)std::sqrt(correction2),
-                        (float)adam.beta1, (float)adam.beta2, (float)adam.eps};
-    const size_t floats = parameters_.floats(), parts = 16;
-    const size_t share = (floats / parts + channel_block) / channel_block * channel_block;
-    context_.pool->run((int)parts, [&](int part, int) {
-        const size_t begin = std::min(part * share, floats), end = std::min(begin + share, floats);
-        context_.kernels->adam->update(step, end - begin, parameters_.gradients->data + begin,
-                                       parameters_.means->data + begin, parameters_.squares->data + begin,
-                                       parameters_.values->data + begin);
-    });
 }
 
 }  // namespace dipedge

@@ -6,18 +6,15 @@
 #include <string>
 
 #include "engine/network.h"
+#include "engine/optimiser.h"
 
 namespace dipedge {
-
-struct AdamSpec {
-    double learning_rate = 0.01, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
-};
 
 struct ProgramSpec {
     NetworkSpec network;
     EncodingSpec encoding;
     DataTerm term;
-    AdamSpec adam;
+    OptimiserSpec optimiser;
     int height = 0, width = 0, channels = 3;
     float average = 0.99f;
     uint64_t seed = 0;
@@ -57,7 +54,6 @@ class Program {
 
   private:
     void run(bool perturb);
-    void update();
 
     ProgramSpec spec_;
     Arena arena_;
@@ -65,6 +61,7 @@ class Program {
     std::unique_ptr<ThreadPool> pool_;
     std::unique_ptr<Encoding> encoding_;
     std::unique_ptr<Network> network_;
+    std::unique_ptr<Optimiser> optimiser_;
     Context context_;
     Buffer* average_ = nullptr;
     Buffer* scratch_ = nullptr;

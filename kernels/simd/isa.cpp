@@ -6,6 +6,7 @@
 #include "conv_norm_act/cpu.h"
 #include "fourier_mlp/cpu.h"
 #include "lanczos_conv/cpu.h"
+#include "muon/cpu.h"
 #include "perturb/cpu.h"
 #include "pool/cpu.h"
 #include "residual_loss/cpu.h"
@@ -23,6 +24,7 @@ namespace {
      &ns::lanczos_kernels,                                                               \
      &ns::tail_kernels,                                                                  \
      &ns::adam_kernels,                                                                  \
+     &ns::muon_kernels,                                                                  \
      &ns::perturb_kernels,                                                               \
      &ns::fourier_kernels}
 

@@ -16,6 +16,7 @@ struct PoolKernels;
 struct LanczosKernels;
 struct TailKernels;
 struct AdamKernels;
+struct MuonKernels;
 struct PerturbKernels;
 struct FourierKernels;
 
@@ -29,6 +30,7 @@ struct Kernels {
     const LanczosKernels* lanczos;
     const TailKernels* tail;
     const AdamKernels* adam;
+    const MuonKernels* muon;
     const PerturbKernels* perturb;
     const FourierKernels* fourier;
 };

@@ -1,0 +1,92 @@
+// The kernels over flat arrays: adam and perturb.
+#include <algorithm>
+#include <cmath>
+
+#include "adam/cpu.h"
+#include "bindings/kernel_bench.h"
+#include "engine/encoding.h"
+
+namespace dipedge {
+namespace {
+
+// One update of "parameter" by "gradient" at step number "step"; repeated, it goes on with the same number.
+class Adam : public KernelBench {
+  public:
+    Adam(const Inputs& inputs, const Where& where)
+        : KernelBench(where.isa, where.threads), count_(inputs.array("parameter").size()) {
+        const double beta1 = inputs.option("beta1", 0.9), beta2 = inputs.option("beta2", 0.999);
+        const int number = inputs.option("step", 1);
+        step_ = {(float)(inputs.option("learning_rate", 0.01) / (1 - std::pow(beta1, number))),
+                 (float)std::sqrt(1 - std::pow(beta2, number)), (float)beta1, (float)beta2,
+                 (float)inputs.option("eps", 1e-8)};
+        const size_t padded = (count_ + channel_block - 1) / channel_block * channel_block;
+        for (Buffer*& array : arrays_) array = arena_.add_persistent(padded);
+        place(0);
+        for (int i = 0; i < 4; ++i) {
+            std::copy_n(inputs.vector(names[i], count_).data(), count_, arrays_[i]->data);
+        }
+    }
+
+    // Shared out as in engine/program.cpp.
+    void forward() override {
+        const size_t floats = arrays_[0]->floats, parts = 16;
+        const size_t share = (floats / parts + channel_block) / channel_block * channel_block;
+        pool_.run((int)parts, [&](int part, int) {
+            const size_t begin = std::min(part * share, floats), end = std::min(begin + share, floats);
+            context_.kernels->adam->update(step_, end - begin, arrays_[0]->data + begin,
+                                           arrays_[1]->data + begin, arrays_[2]->data + begin,
+                                           arrays_[3]->data + begin);
+        });
+    }
+
+    py::dict results() override {
+        py::dict found;
+        for (int i = 1; i < 4; ++i) found[names[i]] = copy_of(arrays_[i]->data, {(py::ssize_t)count_});
+        return found;
+    }
+
+  private:
+    static constexpr const char* names[4] = {"gradient", "mean", "square", "parameter"};
+    size_t count_;
+    AdamStep step_;
+    Buffer* arrays_[4];
+};
+
+// z [H, W, C] with the noise of (seed, step) added.
+class Perturb : public KernelBench {
+  public:
+    Perturb(const Inputs& inputs, const Where& where)
+        : KernelBench(where.isa, where.threads),
+          seed_(inputs.option<uint64_t>("seed", 0)),
+          step_(inputs.option<uint64_t>("step", 0)) {
+        const Geometry size = inputs.picture("z");
+        EncodingSpec spec;
+        spec.channels = size.channels;
+        spec.perturbation = inputs.option("sigma", 0.03f);
+        encoding_ = std::make_unique<Encoding>(spec, size.height, size.width, true, false, arena_);
+        place((size_t)64 * size.padded);  // noise is drawn for 64 pixels at a time
+        encoding_->set_values(inputs.array("z").data());
+    }
+    void forward() override { encoding_->forward(context_, seed_, step_, true); }
+    py::dict results() override {
+        py::dict found;
+        found["z"] = unpadded(encoding_->source().values, encoding_->source().size);
+        return found;
+    }
+
+  private:
+    uint64_t seed_, step_;
+    std::unique_ptr<Encoding> encoding_;
+};
+
+}  // namespace
+
+std::unique_ptr<KernelBench> make_adam(const Inputs& inputs, const Where& where) {
+    return std::make_unique<Adam>(inputs, where);
+}
+
+std::unique_ptr<KernelBench> make_perturb(const Inputs& inputs, const Where& where) {
+    return std::make_unique<Perturb>(inputs, where);
+}
+
+}  // namespace dipedge

@@ -1,0 +1,163 @@
+// The kernels that convolve: conv_norm_act over a plain picture or a layer, and fourier_mlp.
+#include "bindings/kernel_bench.h"
+#include "engine/encoding.h"
+#include "engine/fourier_conv.h"
+#include "engine/parameters.h"
+
+namespace dipedge {
+namespace {
+
+// The weights of one convolution, and their gradient, among the flat arrays.
+class Weights {
+  public:
+    Weights(const FloatArray& weight, Conv& conv, Arena& arena) : weight_(weight), conv_(conv) {
+        const auto inputs = in_order(conv.source().size.channels);
+        parameters_.add_conv("weight", conv.out().channels, conv.shape().kernel, inputs, conv.depth(),
+                             conv.out().padded);
+        parameters_.allocate(arena);
+    }
+    void fill() {
+        checked(weight_, parameters_.all()[0].count(), "weight");
+        Parameters::write(parameters_.all()[0], weight_.data(), parameters_.values);
+        conv_.set_parameters(parameters_.values->data, parameters_.gradients->data);
+    }
+    FloatArray gradient() const {
+        FloatArray array(std::vector<py::ssize_t>(weight_.shape(), weight_.shape() + weight_.ndim()));
+        Parameters::read(parameters_.all()[0], parameters_.gradients, array.mutable_data());
+        return array;
+    }
+
+  private:
+    FloatArray weight_;
+    Conv& conv_;
+    Parameters parameters_;
+};
+
+const FloatArray& weight_of(const Inputs& inputs) {
+    const FloatArray& weight = inputs.array("weight");
+    if (weight.ndim() != 4) throw std::invalid_argument("weight must be [O, I, k, k]");
+    return weight;
+}
+
+// x is a plain picture, or with x_gamma and x_beta a layer that is normalised and activated when read.
+class ConvNormAct : public KernelBench {
+  public:
+    ConvNormAct(const Inputs& inputs, const Where& where) : KernelBench(where.isa, where.threads) {
+        const FloatArray& weight = weight_of(inputs);
+        if (inputs.has("x_gamma")) {
+            layer_ = std::make_unique<GivenLayer>(inputs, "x", arena_);
+        } else {
+            plain_ = std::make_unique<InputSource>(inputs.picture("x"));
+            plain_->values = arena_.add_persistent(plain_->size.floats());
+            plain_->d = arena_.add_persistent(plain_->size.floats());
+        }
+        Source& source = layer_ ? (Source&)layer_->layer : *plain_;
+        const bool reflect = inputs.option<std::string>("padding", "reflection") == "reflection";
+        const ConvShape shape{(int)weight.shape(2), inputs.option("stride", 1), reflect};
+        conv_ = std::make_unique<Conv>(source, (int)weight.shape(0), shape);
+        weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
+        made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
+        partials_ = arena_.add_persistent(conv_->partial_floats());
+        gradient_by_x_ = arena_.add_persistent(source.size.floats());
+        place(conv_->scratch_floats());
+        weights_->fill();
+        made_->fill_gradient();
+        if (layer_) {
+            layer_->take_statistics(context_);
+        } else {
+            fill(inputs.array("x"), plain_->size, plain_->values);
+        }
+    }
+
+    void forward() override {
+        conv_->pack_weights(context_);
+        conv_->forward(context_, made_->layer.y, made_->norm());
+    }
+
+    void backward() override { conv_->backward(context_, made_->gradient(context_), partials_, true, true); }
+
+    py::dict results() override {
+        py::dict found;
+        found["dweight"] = weights_->gradient();
+        made_->add_results(found, context_);
+        if (layer_) {
+            layer_->gradient_by_y(context_, gradient_by_x_);
+            layer_->add_results(found, gradient_by_x_);
+        } else {
+            found["dx"] = unpadded(plain_->d, plain_->size);
+        }
+        return found;
+    }
+
+  private:
+    std::unique_ptr<GivenLayer> layer_;
+    std::unique_ptr<InputSource> plain_;
+    std::unique_ptr<Conv> conv_;
+    std::unique_ptr<Weights> weights_;
+    std::unique_ptr<MadeLayer> made_;
+    Buffer *partials_, *gradient_by_x_;
+};
+
+// The 1x1 layer of Fourier features that are never made; the frequencies' gradient with "learned".
+class FourierMlp : public KernelBench {
+  public:
+    FourierMlp(const Inputs& inputs, const Where& where)
+        : KernelBench(where.isa, where.threads), frequencies_(inputs.array("frequencies")) {
+        EncodingSpec spec;
+        spec.frequencies.assign(frequencies_.data(), frequencies_.data() + frequencies_.size());
+        spec.channels = 4 * (int)spec.frequencies.size();
+        spec.learned = inputs.option("learned", true);
+        dfrequencies_.resize(spec.frequencies.size());
+        encoding_ = std::make_unique<Encoding>(spec, inputs.option("height", 1), inputs.option("width", 1),
+                                               false, spec.learned, arena_);
+        if (spec.learned) encoding_->set_frequencies(frequencies_.data(), dfrequencies_.data());
+        const FloatArray& weight = weight_of(inputs);
+        conv_ = std::make_unique<FourierConv>(*encoding_, (int)weight.shape(0), inputs.option("stride", 1));
+        weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
+        made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
+        partials_ = arena_.add_persistent(conv_->partial_floats());
+        place(conv_->scratch_floats());
+        weights_->fill();
+        made_->fill_gradient();
+    }
+
+    void forward() override {
+        encoding_->forward(context_, 0, 0, false);
+        conv_->pack_weights(context_);
+        conv_->forward(context_, made_->layer.y, made_->norm());
+    }
+
+    void backward() override {
+        conv_->backward(context_, made_->gradient(context_), partials_, true, true);
+        encoding_->backward(context_);
+    }
+
+    py::dict results() override {
+        py::dict found;
+        found["dweight"] = weights_->gradient();
+        found["dfrequencies"] = copy_of(dfrequencies_.data(), {(py::ssize_t)dfrequencies_.size()});
+        made_->add_results(found, context_);
+        return found;
+    }
+
+  private:
+    FloatArray frequencies_;
+    std::vector<float> dfrequencies_;
+    std::unique_ptr<Encoding> encoding_;
+    std::unique_ptr<FourierConv> conv_;
+    std::unique_ptr<Weights> weights_;
+    std::unique_ptr<MadeLayer> made_;
+    Buffer* partials_;
+};
+
+}  // namespace
+
+std::unique_ptr<KernelBench> make_conv_norm_act(const Inputs& inputs, const Where& where) {
+    return std::make_unique<ConvNormAct>(inputs, where);
+}
+
+std::unique_ptr<KernelBench> make_fourier_mlp(const Inputs& inputs, const Where& where) {
+    return std::make_unique<FourierMlp>(inputs, where);
+}
+
+}  // namespace dipedge
