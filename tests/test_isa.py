@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 _native = pytest.importorskip("dipedge._native", reason="the native engine is not built")
 
-from dipedge.engines import get_engine
-from dipedge.engines.base import Evaluation, Settings
-from dipedge.errors import EngineError
-from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior
-from dipedge.tasks import Denoise
-from tests.tolerance import size
+from dipedge.engines import get_engine  # noqa: E402
+from dipedge.engines.base import Evaluation, Settings  # noqa: E402
+from dipedge.errors import EngineError  # noqa: E402
+from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior  # noqa: E402
+from dipedge.tasks import Denoise  # noqa: E402
+from tests.tolerance import size  # noqa: E402
 
 ORDER = ("generic", "avx2", "avx512")  # from what runs everywhere to what is fastest
 ISAS = _native.runnable_isas().split()
@@ -126,4 +127,4 @@ def test_limits_of_the_machine_are_measured_and_ordered():
     """Vectors of twice the width do about twice the work; half as much again is left for disturbances."""
     reached = {isa: _native.fma_gflops(isa, 1) for isa in ISAS}
     assert all(0.5 < value < 10_000 for value in reached.values())
-    assert all(reached[better] > 1.3 * reached[isa] for isa, better in zip(ISAS, ISAS[1:], strict=False))
+    assert all(reached[better] > 1.3 * reached[isa] for isa, better in pairwise(ISAS))

@@ -80,7 +80,8 @@ CONFIGURATIONS = dict(configurations())
 def prepared(engine: str, precision: str, name: str, seed: int) -> Program:
     """A program with random norms (with all gammas 1 and betas 0 much would cancel), target, mask and z."""
     prior, task, shape = CONFIGURATIONS[name]
-    settings = Settings(seed=seed, precision=precision, threads=2, input_gradient=True)
+    threads = 2 if engine == "native" else 1
+    settings = Settings(seed=seed, precision=precision, threads=threads, input_gradient=True)
     program = get_engine(engine).compile(prior, task, shape, settings)
     draws = np.random.default_rng(seed)
     program.load_state(

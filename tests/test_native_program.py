@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,15 +12,17 @@ pytest.importorskip("dipedge._native", reason="the native engine is not built")
 from dipedge.engines import get_engine
 from dipedge.engines.base import Program, Settings
 from dipedge.errors import DipedgeError, OutOfMemoryError
+from dipedge.optimisers import Adam
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior, dip, pip
 from dipedge.tasks import Denoise, Inpaint, SuperResolve
 from tests.conftest import smooth_picture
 
 NET = Hourglass((Level(16, 16, 4), Level(20, 16, 4), Level(16, 16, 0)))
+POOLED = Hourglass(NET.levels, "nearest", "zero", "max")
 POINTWISE = Hourglass((Level(16, 16, 4, 1, 1),) * 3)
 FITS = {
     "noise perturbed": (Prior(Noise(5), NET, perturbation=0.03), Denoise()),
-    "pooled and nearest": (Prior(Noise(5), Hourglass(NET.levels, "nearest", "zero", "max"), 0.03), Inpaint(None)),
+    "pooled and nearest": (Prior(Noise(5), POOLED, perturbation=0.03), Inpaint(None)),
     "decimated": (Prior(Noise(3), Hourglass(NET.levels, downsample="lanczos2"), 0.05), SuperResolve(2)),
     "fixed frequencies": (Prior(Fourier(), POINTWISE), Denoise()),
     "learned frequencies perturbed": (
@@ -103,21 +107,26 @@ def test_a_perturbed_step_draws_new_noise_every_time():
 
 @pytest.mark.parametrize("name", ["noise perturbed", "fixed frequencies"])
 def test_two_hundred_programs_leave_no_memory_behind(name):
-    """The arena of one is above 1 MB, so a leak of one part in a hundred would show."""
     process = pytest.importorskip("psutil").Process()
+    prior, task = FITS[name]
+    first = prior.network.levels[0]
+    network = Hourglass((Level(16, 16, 4, first.kernel_down, first.kernel_up),))
+    engine, target = get_engine("native"), np.zeros((48, 50, 3), np.float32)
 
     def open_and_close() -> None:
-        program = begun(name, threads=2)
+        program = engine.compile(replace(prior, network=network), task, target.shape, Settings(threads=2))
         assert program.memory_bytes > 2**20
+        program.set_target(target)
         program.step(1)
         program.close()
 
-    for _ in range(20):
+    for _ in range(50):
         open_and_close()
     before = process.memory_info().rss
     for _ in range(200):
         open_and_close()
-    assert process.memory_info().rss - before < 2 * 2**20
+    # Less than one of the two hundred arenas, and 5 KB for each program.
+    assert process.memory_info().rss - before < 2**20
 
 
 @pytest.mark.parametrize("prior", [dip(), pip()], ids=["dip", "pip"])
@@ -135,26 +144,31 @@ def test_a_picture_beyond_the_memory_is_an_error_that_says_how_much_is_needed(pr
 
 
 CURVES = {
-    "pip": Prior(Fourier(), Hourglass((Level(32, 32, 4, 1, 1),) * 3)),
-    "dip": Prior(Noise(8), Hourglass((Level(16, 16, 4),) * 3)),
+    "pip": Prior(Fourier(), Hourglass((Level(32, 32, 4, 1, 1),) * 2)),
+    "dip": Prior(Noise(8), Hourglass((Level(16, 16, 4),) * 2)),
 }
 
 
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("kind", CURVES)
-def test_the_loss_curve_is_that_of_torch_for_fifty_steps(kind):
-    """From the same weights, without perturbation, which the engines draw from different streams."""
+def test_the_loss_curve_is_that_of_torch_for_fifty_steps(kind, seed):
+    """From the same weights, without perturbation, which the engines draw from different streams.
+
+    Adam's first steps are of the size of the learning rate whatever the gradient, so where a gradient is
+    near 0 its rounding decides the direction. At 0.01 the curves of deeper nets part by more than 1 % for
+    that alone, PyTorch's own in float32 and float64 too; hence the smaller rate.
+    """
     pytest.importorskip("torch", reason="the curve to follow is PyTorch's")
     noise = np.random.default_rng(0).normal(0, 25 / 255, (64, 64, 3))
     target = np.clip(smooth_picture(64, 64) + noise, 0, 1).astype(np.float32)
-    curves = {}
-    for engine in ("native", "torch"):
-        program = get_engine(engine).compile(CURVES[kind], Denoise(), target.shape, Settings(threads=2))
+    settings = Settings(Adam(learning_rate=0.003), seed=seed, threads=1)
+    curves = {"native": [], "torch": []}
+    for engine, losses in curves.items():
+        program = get_engine(engine).compile(CURVES[kind], Denoise(), target.shape, settings)
         program.set_target(target)
-        curves[engine] = []
         for _ in range(50):
             program.step()
-            curves[engine].append(program.loss())
+            losses.append(program.loss())
         program.close()
-    native, torch = (np.array(curves[engine]) for engine in ("native", "torch"))
-    assert torch[-1] < 0.5 * torch[0]  # there is a curve to follow
-    np.testing.assert_allclose(native, torch, rtol=0.01)
+    assert curves["torch"][-1] < 0.2 * curves["torch"][0]  # there is a curve to follow
+    np.testing.assert_allclose(curves["native"], curves["torch"], rtol=0.01)
