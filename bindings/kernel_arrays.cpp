@@ -17,7 +17,7 @@ class Adam : public KernelBench {
         const double beta1 = inputs.option("beta1", 0.9), beta2 = inputs.option("beta2", 0.999);
         const int number = inputs.option("step", 1);
         step_ = {(float)(inputs.option("learning_rate", 0.01) / (1 - std::pow(beta1, number))),
-                 (float)std::sqrt(1 - std::pow(beta2, number)), (float)beta1, (float)beta2,
+                 (float)std::sqrt(1 - std::pow(beta2, number)), (float)beta2, (float)(1 - beta1), (float)(1 - beta2),
                  (float)inputs.option("eps", 1e-8)};
         const size_t padded = (count_ + channel_block - 1) / channel_block * channel_block;
         for (Buffer*& array : arrays_) array = arena_.add_persistent(padded);

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.errors import DipedgeError, EngineError, FileError, InputError, OutOfMemoryError
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.metrics import psnr, ssim
-    from dipedge.optimisers import Adam
+    from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
     from dipedge.result import FitResult, Step, StopReason
@@ -31,7 +31,7 @@ _HOMES = {
     "dipedge.errors": ("DipedgeError", "EngineError", "FileError", "InputError", "OutOfMemoryError"),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.metrics": ("psnr", "ssim"),
-    "dipedge.optimisers": ("Adam",),
+    "dipedge.optimisers": ("Adam", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
         "Fourier",
@@ -69,6 +69,7 @@ __all__ = [
     "Level",
     "MaxSteps",
     "Meshgrid",
+    "Muon",
     "Noise",
     "OutOfMemoryError",
     "Preset",

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from dipedge.errors import InputError
-from dipedge.optimisers import Adam
+from dipedge.optimisers import Adam, Muon
 from dipedge.priors import Encoding, Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
 from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, Rule
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
@@ -19,7 +19,7 @@ from dipedge.variance import VarianceWindow
 _TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint)
 _PRIORS = (Prior, Hourglass, Level, Noise, Meshgrid, GivenImage, Fourier)
 _RULES = (MaxSteps, Deadline, Discrepancy, VarianceWindow, AnyOf, AllOf)
-KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam)}
+KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam, Muon)}
 # What a field may hold, by its annotation; words (Literal) are checked by the descriptions themselves.
 SINGLE = {
     "int": int,
@@ -29,6 +29,7 @@ SINGLE = {
     "str": str,
     "Encoding": Encoding,
     "Hourglass": Hourglass,
+    "Adam": Adam,
 }
 SEVERAL = {"tuple[Level, ...]": Level, "tuple[Rule, ...]": Rule}
 DEEPEST = 20  # a nesting no description of ours has; a hostile file's could exhaust the stack

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
-from dipedge.optimisers import Adam
+from dipedge.optimisers import Adam, Optimiser
 from dipedge.priors import Fourier, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.tasks import SuperResolve, Task
@@ -39,7 +39,7 @@ class Preset:
     """
 
     prior: Prior
-    optimiser: Adam
+    optimiser: Optimiser
     steps: int
     average: float
     stop: Rule

@@ -12,7 +12,7 @@ import numpy as np
 from dipedge.descriptions import from_plain, to_plain
 from dipedge.engines.base import State
 from dipedge.errors import FileError, InputError
-from dipedge.optimisers import Adam
+from dipedge.optimisers import Optimiser
 from dipedge.priors import Prior
 from dipedge.result import Step
 from dipedge.scene_file import load_scene, save_scene
@@ -82,7 +82,7 @@ def _arguments(
         found = {name: description[name] for name in names}
         found["task"] = from_plain(description["task"], Task, mask=mask)
         found["prior"] = from_plain(description["prior"], Prior)
-        found["optimiser"] = from_plain(description["optimiser"], Adam)
+        found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
         found["shape"] = tuple(description["shape"])
         _check_fits(found["prior"], found["task"], found["shape"], state, mask)

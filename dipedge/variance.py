@@ -2,15 +2,18 @@
 
 ES-WMV (Wang et al., "Early Stopping for Deep Image Prior", 2023): the variance of the last W outputs falls
 while the network closes in on the picture and rises again when it takes up the noise; its minimum lies near
-the best answer. The cost of the published form, W full pictures summed anew in every step, is avoided here:
+the best answer. Different from the published form, which sums W whole pictures anew in every step:
 
-- a random subset of pixels stands for all (65,536 suffice for 15 megapixels);
+- a random subset of pixels stands for all;
+- the variances themselves are averaged over as many steps: one alone jumps about, and the answer, being an
+  average over a hundred outputs, is at its best somewhat later than the single output is;
 - outputs are held as 16-bit integers and their running sum as integers in float64, so one update adds the
   new output and takes off the oldest, exactly: no error accumulates however long the fit.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,21 +33,27 @@ class VarianceWindow(Rule):
     the estimate of the lowest variance so far is kept; that is the answer too when another rule (a limit
     of steps, a deadline) ends the fit first.
 
+    Defaults were chosen on eight fits of PIP with the published Adam settings (128 and 256 pixels a side,
+    sigma 15 to 50): the answer lay at most 0.23 dB below the fit's best step, 0.08 in the mean. A window of
+    100 without averaging, as published, lay up to 2.9 dB below, by false minima in the first 400 steps.
+    Optimisers that need fewer steps want a smaller window.
+
     Args:
-        window: number of outputs the variance is taken over, 2 to 1000.
+        window: number of outputs the variance is taken over, and of variances that are averaged, 2 to
+            1000; no minimum can be seen in the first two windows.
         patience: steps without a lower variance that confirm a minimum, 1 or more.
-        floor: no minimum counts before this step: in the first few hundred the outputs can rest for a
-            while on a blurred picture.
-        pixels: how many random pixels stand for the picture, 1 or more.
+        floor: no minimum counts before this step.
+        pixels: how many random pixels stand for the picture, 1 or more. Memory is 6 bytes times ``pixels``
+            times ``window`` for a colour picture.
 
     Raises:
         InputError: a value outside its range.
     """
 
-    window: int = 100
-    patience: int = 1000
-    floor: int = 300
-    pixels: int = 65536
+    window: int = 200
+    patience: int = 400
+    floor: int = 0
+    pixels: int = 16384
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -108,6 +117,7 @@ class _VarianceWatcher:
         self._rule = rule
         self._indices: np.ndarray | None = None
         self._variance: MovingVariance | None = None
+        self._recent: deque[float] = deque(maxlen=rule.window)
         self._lowest = float("inf")
         self._since = 0  # steps with a full window since the lowest variance
         self._last_index = 0
@@ -126,10 +136,14 @@ class _VarianceWatcher:
             self._begin(observation.shape)
         steps, self._last_index = observation.index - self._last_index, observation.index
         variance = self._variance.add(observation.sample(self._indices).ravel())
-        if variance is None or observation.index < self._rule.floor:
+        if variance is None:
             return None
-        if variance < self._lowest:
-            self._lowest, self._since, self.keep = variance, 0, True
+        self._recent.append(variance)
+        if len(self._recent) < self._rule.window or observation.index < self._rule.floor:
+            return None
+        level = sum(self._recent)
+        if level < self._lowest:
+            self._lowest, self._since, self.keep = level, 0, True
             return None
         self._since += steps
         return StopReason.VARIANCE if self._since >= self._rule.patience else None
@@ -142,3 +156,4 @@ class _VarianceWatcher:
         """
         if self._variance is not None:
             self._variance.clear()
+            self._recent.clear()

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from dipedge import descriptions
 from dipedge.errors import FileError, InputError
-from dipedge.optimisers import Adam
+from dipedge.optimisers import Adam, Muon
 from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Prior, dip, pip
 from dipedge.scene_file import load_scene, save_scene
 from dipedge.stopping import Deadline, Discrepancy, MaxSteps, Rule
@@ -225,6 +225,7 @@ def test_hostile_npz_files_are_refused_in_one_line(tmp_path, members, compressio
         RemoveJpeg(),
         SuperResolve(3),
         Adam(0.1, 0.8, 0.99, 1e-4),
+        Muon(0.03, 0.9, 4, Adam(0.2)),
         MaxSteps(5) | (Deadline(3.5) & Discrepancy(9, 0.5)),
         VarianceWindow(7, 8, 9, 10) | MaxSteps(11),
     ],

@@ -34,4 +34,13 @@ class Case:
     step: int
 
 
-CASES = (Case(1, 1), Case(17, 1), Case(128, 2), Case(1023, 10), Case(4096, 1000))
+CASES = (
+    Case(1, 1),
+    Case(15, 1),
+    Case(16, 3),
+    Case(17, 1),
+    Case(128, 2),
+    Case(257, 100_000),
+    Case(1023, 10),
+    Case(4096, 1000),
+)

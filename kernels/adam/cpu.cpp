@@ -12,7 +12,7 @@ namespace {
 
 void update(const AdamStep& step, size_t count, const float* gradient, float* mean, float* square,
             float* parameter) {
-    const Vec rest1 = Vec::set1(1.0f - step.beta1), rest2 = Vec::set1(1.0f - step.beta2);
+    const Vec rest1 = Vec::set1(step.rest1), rest2 = Vec::set1(step.rest2);
     const Vec beta2 = Vec::set1(step.beta2), eps = Vec::set1(step.eps);
     const Vec correction = Vec::set1(step.root_correction), size = Vec::set1(step.step_size);
     for (size_t i = 0; i < count; i += Vec::lanes) {

@@ -7,9 +7,10 @@
 
 namespace dipedge {
 
-// step_size = learning_rate / (1 - beta1^t), root_correction = sqrt(1 - beta2^t), t counted from 1.
+// step_size = learning_rate / (1 - beta1^t), root_correction = sqrt(1 - beta2^t), t counted from 1;
+// rest = 1 - beta, rounded from float64: 1 - 0.999f is off by 1e-5 of itself, 1 - 0.99999f by 1e-3.
 struct AdamStep {
-    float step_size, root_correction, beta1, beta2, eps;
+    float step_size, root_correction, beta2, rest1, rest2, eps;
 };
 
 struct AdamKernels {

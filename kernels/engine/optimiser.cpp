@@ -56,7 +56,8 @@ void Optimiser::adam_share(const Context& context, uint64_t step, const Share& s
     const double correction1 = 1.0 - std::pow(spec_.beta1, (double)step);
     const double correction2 = 1.0 - std::pow(spec_.beta2, (double)step);
     const AdamStep constants{(float)(spec_.learning_rate / correction1), (float)std::sqrt(correction2),
-                             (float)spec_.beta1, (float)spec_.beta2, (float)spec_.eps};
+                             (float)spec_.beta2, (float)(1.0 - spec_.beta1), (float)(1.0 - spec_.beta2),
+                             (float)spec_.eps};
     context.kernels->adam->update(constants, share.end - share.begin,
                                   parameters_.gradients->data + share.begin,
                                   parameters_.means->data + share.begin,

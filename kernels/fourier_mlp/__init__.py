@@ -59,4 +59,11 @@ CASES = (
     Case(8, 5, 1, 3, stride=2),
     Case(5, 40, 24, 31),
     Case(8, 64, 48, 128, stride=2),
+    # Around one and two tiles of 96 columns, and around whole vectors of channels.
+    Case(4, 5, 95, 15),
+    Case(8, 3, 96, 16),
+    Case(3, 97, 97, 17),
+    Case(2, 4, 191, 33, stride=2),
+    Case(8, 2, 193, 3),
+    Case(2, 1, 1, 1),
 )

@@ -57,4 +57,10 @@ CASES = (
     Case(3, 3, 2, 10, 11),
     Case(8, 2, 1, 5, 9),
     Case(2, 2, 4, 1, 1),
+    # Around whole vectors, and wide enough to have a middle without borders at every factor.
+    Case(8, 2, 3, 33, 191),
+    Case(4, 2, 17, 5, 97),
+    Case(2, 2, 33, 7, 16),
+    Case(3, 3, 15, 31, 4),
+    Case(2, 3, 1, 97, 3),
 )

@@ -38,4 +38,15 @@ class Case:
     count: int
 
 
-CASES = (Case(0, 0, 1), Case(0, 1, 16), Case(1, 0, 1023), Case(2**40 + 7, 2**33 + 1, 37), Case(5, 9, 65536))
+CASES = (
+    Case(0, 0, 1),
+    Case(0, 1, 16),
+    Case(1, 0, 1023),
+    Case(2**40 + 7, 2**33 + 1, 37),
+    Case(5, 9, 65536),
+    # Around groups of 16 blocks of 4 values, which are drawn together.
+    Case(3, 2, 63),
+    Case(3, 2, 64),
+    Case(3, 2, 65),
+    Case(2**64 - 1, 2**64 - 1, 1025),
+)

@@ -28,4 +28,14 @@ class Case:
     width: int
 
 
-CASES = (Case(16, 16, 16), Case(3, 17, 12), Case(33, 5, 9), Case(1, 1, 1), Case(2, 1, 6), Case(8, 31, 1))
+CASES = (
+    Case(16, 16, 16),
+    Case(3, 17, 12),
+    Case(33, 5, 9),
+    Case(1, 1, 1),
+    Case(2, 1, 6),
+    Case(8, 31, 1),
+    Case(15, 2, 97),
+    Case(17, 96, 2),
+    Case(1, 3, 193),
+)

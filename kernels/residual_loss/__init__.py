@@ -50,4 +50,12 @@ CASES = (
     Case("lanczos", 8, 1, 9, 12, scale=3),
     Case("lanczos", 8, 3, 16, 8, scale=8),
     Case("identity", 1, 4, 1, 1),
+    # Around one and two tiles of 96 columns, whole vectors of channels, and outputs beyond the four at once.
+    Case("identity", 15, 2, 3, 95),
+    Case("mask", 33, 6, 5, 96),
+    Case("identity", 16, 5, 97, 2, sigmoid=False),
+    Case("mask", 3, 3, 2, 97),
+    Case("lanczos", 17, 3, 6, 193, scale=2),
+    Case("lanczos", 1, 1, 3, 191, scale=8),
+    Case("lanczos", 3, 6, 2, 2, scale=4, sigmoid=False),
 )

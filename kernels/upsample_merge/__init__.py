@@ -49,4 +49,15 @@ CASES = (
     Case(1, 1, 1, 1),
     Case(8, 24, 33, 2, mode="nearest"),
     Case(0, 17, 6, 7),
+    # Around one and two tiles of 96 columns (48 of the deep branch), and around whole vectors of channels.
+    Case(3, 5, 4, 95),
+    Case(16, 15, 5, 96),
+    Case(1, 16, 3, 97, mode="nearest"),
+    Case(33, 3, 2, 98),
+    Case(15, 17, 3, 191),
+    Case(17, 33, 2, 193, mode="nearest"),
+    Case(1, 1, 5, 193),
+    Case(0, 3, 97, 3),
+    Case(2, 1, 1, 1, mode="nearest"),
+    Case(0, 1, 2, 2),
 )

@@ -1,0 +1,107 @@
+"""The native upsampling, concatenation and batch norm of two layers, against the reference."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from dipedge.kernels.conv_norm_act.reference import norm_act
+from dipedge.kernels.upsample_merge import CASES, Case
+from dipedge.kernels.upsample_merge.reference import upsample_crop, upsample_merge
+from tests.native_kernels import (
+    ISAS,
+    Arrays,
+    assert_threads_change_nothing,
+    before_centring,
+    draw,
+    draw_gamma,
+    first_row_missing,
+    gain,
+    last_column_repeated,
+    one_value_off,
+    picture,
+    reference,
+    run,
+    scaled,
+    tensor,
+    with_norm,
+)
+from tests.tolerance import all_faults, size, tolerance
+
+WRONG = Case(3, 5, 9, 12)
+
+
+@cache
+def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
+    """Two layers with norm and activation, merged: arrays, wanted results, scales."""
+    arrays = {"deep": draw(1, -(-case.height // 2), -(-case.width // 2), case.deep, mean=0.3)}
+    with_norm(arrays, "deep", 2)
+    if case.skip:
+        arrays["skip"] = draw(4, case.height, case.width, case.skip, mean=-0.2)
+        with_norm(arrays, "skip", 5)
+    channels = case.skip + case.deep
+    arrays |= {"gamma": draw_gamma(7, channels), "beta": draw(8, channels)}
+    dy = draw(9, case.height, case.width, channels)
+
+    def branches(deep, deep_gamma, deep_beta, skip=None, skip_gamma=None, skip_beta=None):
+        deep = norm_act(deep, deep_gamma, deep_beta, 1e-5, 0.2)
+        return deep, None if skip is None else norm_act(skip, skip_gamma, skip_beta, 1e-5, 0.2)
+
+    def merged(gamma, beta, **layers):
+        deep, skip = branches(**layers)
+        return upsample_merge(skip, deep, gamma, beta, size=(case.height, case.width), mode=case.mode)
+
+    y, wanted, scales = reference(merged, arrays, dy)
+    layers = {name: values for name, values in arrays.items() if name not in ("gamma", "beta")}
+    deep, skip = branches(**{name: tensor(values) for name, values in layers.items()})
+    enlarged = upsample_crop(deep, case.height, case.width, case.mode)
+    joined = picture(enlarged if skip is None else torch.cat((skip, enlarged), dim=1))
+    # A norm multiplies what it is given by its gain, the rounding errors of the layers too.
+    of_layers = sum(
+        before_centring(arrays[name], arrays[f"{name}_gamma"]) for name in layers if "_" not in name
+    )
+    scales["y"] = before_centring(joined, arrays["gamma"]) + size(gain(joined, arrays["gamma"])) * of_layers
+    return {**arrays, "dy": dy}, {"y": y, **wanted}, scales
+
+
+def allowed(case: Case) -> float:
+    """Over the pixels of the statistics and of the gradients' sums; interpolation adds up 4 x 4 values."""
+    return tolerance(case.height * case.width + 16, roundings=24)
+
+
+def options(case: Case) -> dict:
+    return {"height": case.height, "width": case.width, "mode": case.mode}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_merge_and_its_gradients_are_those_of_the_reference(case, isa):
+    arrays, wanted, scales = prepared(case)
+    found = run("upsample_merge", arrays, options(case), isa)
+    assert all_faults(found, wanted, allowed(case), scales) == {}
+    assert_threads_change_nothing("upsample_merge", arrays, options(case), isa, found)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("y", scaled), ("y", last_column_repeated), ("y", one_value_off),
+        ("ddeep", scaled), ("ddeep", last_column_repeated), ("ddeep", first_row_missing),
+        ("dskip", scaled), ("dskip", last_column_repeated), ("dskip", one_value_off),
+        ("ddeep_gamma", scaled), ("dskip_beta", one_value_off), ("dgamma", scaled), ("dbeta", scaled),
+    ],
+)  # fmt: skip
+def test_a_wrong_result_fails_the_judgement(name, wrong):
+    arrays, wanted, scales = prepared(WRONG)
+    found = run("upsample_merge", arrays, options(WRONG))
+    assert all_faults(found, wanted, allowed(WRONG), scales) == {}
+    wrong_results = {**found, name: wrong(found[name])}
+    assert list(all_faults(wrong_results, wanted, allowed(WRONG), scales)) == [name]
+
+
+def test_the_other_interpolation_fails_the_judgement():
+    arrays, wanted, scales = prepared(WRONG)
+    found = run("upsample_merge", arrays, {**options(WRONG), "mode": "nearest"})
+    assert {"y", "ddeep"} <= set(all_faults(found, wanted, allowed(WRONG), scales))
