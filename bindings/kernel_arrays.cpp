@@ -63,7 +63,7 @@ class Perturb : public KernelBench {
         EncodingSpec spec;
         spec.channels = size.channels;
         spec.perturbation = inputs.option("sigma", 0.03f);
-        encoding_ = std::make_unique<Encoding>(spec, size.height, size.width, true, false, arena_);
+        encoding_ = std::make_unique<Encoding<float>>(spec, size.height, size.width, true, false, arena_);
         place((size_t)64 * size.padded);  // noise is drawn for 64 pixels at a time
         encoding_->set_values(inputs.array("z").data());
     }
@@ -76,7 +76,7 @@ class Perturb : public KernelBench {
 
   private:
     uint64_t seed_, step_;
-    std::unique_ptr<Encoding> encoding_;
+    std::unique_ptr<Encoding<float>> encoding_;
 };
 
 }  // namespace

@@ -41,9 +41,9 @@ void KernelBench::place(size_t scratch_floats) {
     arena_.place();
 }
 
-void fill(const FloatArray& from, const Geometry& size, Buffer* to) { fill(from, InputSource(size), to); }
+void fill(const FloatArray& from, const Geometry& size, Buffer* to) { fill(from, InputSource<float>(size), to); }
 
-void fill(const FloatArray& from, const Source& places, Buffer* to) {
+void fill(const FloatArray& from, const Source<float>& places, Buffer* to) {
     const Geometry& size = places.size;
     const float* value = checked(from, size.pixels() * size.channels, "a picture");
     for (size_t pixel = 0; pixel < size.pixels(); ++pixel) {
@@ -53,9 +53,9 @@ void fill(const FloatArray& from, const Source& places, Buffer* to) {
     }
 }
 
-FloatArray unpadded(const Buffer* from, const Geometry& size) { return unpadded(from, InputSource(size)); }
+FloatArray unpadded(const Buffer* from, const Geometry& size) { return unpadded(from, InputSource<float>(size)); }
 
-FloatArray unpadded(const Buffer* from, const Source& places) {
+FloatArray unpadded(const Buffer* from, const Source<float>& places) {
     const Geometry& size = places.size;
     FloatArray array = new_array({size.height, size.width, size.channels});
     float* value = array.mutable_data();
@@ -67,7 +67,7 @@ FloatArray unpadded(const Buffer* from, const Source& places) {
     return array;
 }
 
-NormVectors::NormVectors(const FloatArray& gamma, const FloatArray& beta, const Source& source, Norm& norm)
+NormVectors::NormVectors(const FloatArray& gamma, const FloatArray& beta, const Source<float>& source, Norm& norm)
     : source_(source) {
     const int channels = source.size.channels;
     for (auto* vector : {&gamma_, &beta_, &dgamma_, &dbeta_}) vector->assign(source.size.padded, 0.0f);
@@ -111,7 +111,7 @@ void GivenLayer::take_statistics(const Context& context) {
 }
 
 void GivenLayer::gradient_by_y(const Context& context, Buffer* to) const {
-    const OutputGradient gradient(&layer);
+    const OutputGradient<float> gradient(&layer);
     const size_t row_floats = (size_t)layer.size.width * layer.size.padded;
     context.pool->run(layer.size.height, [&](int row, int) {
         gradient.pack(*context.kernels, row, 0, layer.size.width, to->data + row * row_floats);
@@ -137,8 +137,8 @@ MadeLayer::MadeLayer(const Inputs& inputs, const Geometry& size, Arena& arena)
 
 void MadeLayer::fill_gradient() { fill(gradient_, layer.size, given_); }
 
-OutputGradient MadeLayer::gradient(const Context& context) {
-    if (!behind_norm_) return OutputGradient(given_, layer.size);
+OutputGradient<float> MadeLayer::gradient(const Context& context) {
+    if (!behind_norm_) return OutputGradient<float>(given_, layer.size);
     std::copy_n(given_->data, given_->floats, layer.d->data);
     layer.norm.clear_sums();
     const Slabs slabs(layer.size);
@@ -150,7 +150,7 @@ OutputGradient MadeLayer::gradient(const Context& context) {
         }
     });
     layer.norm.finish_backward();
-    return OutputGradient(&layer);
+    return OutputGradient<float>(&layer);
 }
 
 void MadeLayer::add_results(py::dict& to, const Context& context) {

@@ -19,7 +19,7 @@ class UpsampleMerge : public KernelBench {
         if (inputs.has("skip")) skip_ = std::make_unique<GivenLayer>(inputs, "skip", arena_);
         const bool bilinear = inputs.option<std::string>("mode", "bilinear") == "bilinear";
         const int height = inputs.option("height", 1), width = inputs.option("width", 1);
-        merge_ = std::make_unique<Merge>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
+        merge_ = std::make_unique<Merge<float>>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
                                          bilinear, inputs.option("eps", 1e-5f));
         vectors_ =
             std::make_unique<NormVectors>(inputs.array("gamma"), inputs.array("beta"), *merge_, merge_->norm);
@@ -79,7 +79,7 @@ class UpsampleMerge : public KernelBench {
 
     GivenLayer deep_;
     std::unique_ptr<GivenLayer> skip_;
-    std::unique_ptr<Merge> merge_;
+    std::unique_ptr<Merge<float>> merge_;
     std::unique_ptr<NormVectors> vectors_;
     Buffer *y_, *gradient_;
 };
@@ -98,7 +98,7 @@ class ResidualLoss : public KernelBench {
         if (kind == "mask") term.kind = DataTerm::mask;
         if (kind == "lanczos") term.kind = DataTerm::lanczos;
         tail_ =
-            std::make_unique<Tail>(last_.layer, outputs_, inputs.option("sigmoid", true), term, arena_, 0);
+            std::make_unique<Tail<float>>(last_.layer, outputs_, inputs.option("sigmoid", true), term, arena_, 0);
         parameters_.add_head("weight", outputs_, size.channels, size.padded);
         parameters_.allocate(arena_);
         average_ = arena_.add_persistent(tail_->out_floats());
@@ -153,7 +153,7 @@ class ResidualLoss : public KernelBench {
     GivenLayer last_;
     int outputs_;
     float average_weight_;
-    std::unique_ptr<Tail> tail_;
+    std::unique_ptr<Tail<float>> tail_;
     Parameters parameters_;
     FloatArray bias_;
     std::vector<float> dbias_;
