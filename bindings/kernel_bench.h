@@ -42,7 +42,7 @@ class KernelBench {
     virtual py::dict results() = 0;  // copies of everything, zeros where nothing has been computed
 
   protected:
-    void place(size_t scratch_floats);  // takes the memory of all buffers; scratch is per worker
+    void place(size_t scratch_bytes);  // takes the memory of all buffers; scratch is per worker
 
     ThreadPool pool_;
     Arena arena_;

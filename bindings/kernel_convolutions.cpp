@@ -48,8 +48,8 @@ class ConvNormAct : public KernelBench {
             layer_ = std::make_unique<GivenLayer>(inputs, "x", arena_);
         } else {
             plain_ = std::make_unique<InputSource<float>>(inputs.picture("x"));
-            plain_->values = arena_.add_persistent(plain_->size.floats());
-            plain_->d = arena_.add_persistent(plain_->size.floats());
+            plain_->values = arena_.add_persistent(plain_->size.cells());
+            plain_->d = arena_.add_persistent(plain_->size.cells());
         }
         Source<float>& source = layer_ ? (Source<float>&)layer_->layer : *plain_;
         const bool reflect = inputs.option<std::string>("padding", "reflection") == "reflection";
@@ -58,8 +58,8 @@ class ConvNormAct : public KernelBench {
         weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
         made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
-        gradient_by_x_ = arena_.add_persistent(source.size.floats());
-        place(conv_->scratch_floats());
+        gradient_by_x_ = arena_.add_persistent(source.size.cells());
+        place(conv_->scratch_bytes());
         weights_->fill();
         made_->fill_gradient();
         if (layer_) {
@@ -116,7 +116,7 @@ class FourierMlp : public KernelBench {
         weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
         made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
-        place(conv_->scratch_floats());
+        place(conv_->scratch_bytes());
         weights_->fill();
         made_->fill_gradient();
     }
