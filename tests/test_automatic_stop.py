@@ -40,8 +40,5 @@ def test_denoising_ends_by_itself_within_a_third_of_a_decibel_of_its_best_step(n
         program.step()
         along.append(psnr(program.estimate(), clean))
     program.close()
-    print(
-        f"{name}: {psnr(answer, clean):.2f} dB, best {max(along):.2f} at {np.argmax(along) + 1}, {last.index} steps"
-    )
     assert last.reason is StopReason.VARIANCE
     assert psnr(answer, clean) > max(along) - 0.33

@@ -1,0 +1,160 @@
+"""Native fits over several steps: threads, state, memory, and the torch engine's loss curve beside them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("dipedge._native", reason="the native engine is not built")
+
+from dipedge.engines import get_engine
+from dipedge.engines.base import Program, Settings
+from dipedge.errors import DipedgeError, OutOfMemoryError
+from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior, dip, pip
+from dipedge.tasks import Denoise, Inpaint, SuperResolve
+from tests.conftest import smooth_picture
+
+NET = Hourglass((Level(16, 16, 4), Level(20, 16, 4), Level(16, 16, 0)))
+POINTWISE = Hourglass((Level(16, 16, 4, 1, 1),) * 3)
+FITS = {
+    "noise perturbed": (Prior(Noise(5), NET, perturbation=0.03), Denoise()),
+    "pooled and nearest": (Prior(Noise(5), Hourglass(NET.levels, "nearest", "zero", "max"), 0.03), Inpaint(None)),
+    "decimated": (Prior(Noise(3), Hourglass(NET.levels, downsample="lanczos2"), 0.05), SuperResolve(2)),
+    "fixed frequencies": (Prior(Fourier(), POINTWISE), Denoise()),
+    "learned frequencies perturbed": (
+        Prior(Fourier(learned=True), POINTWISE, perturbation=0.1, perturb="frequencies"), Denoise()
+    ),
+    "features perturbed": (Prior(Fourier(4), NET, perturbation=0.05), Denoise()),
+}  # fmt: skip
+SHAPE = (38, 100, 3)
+
+
+def begun(name: str, threads: int = 1, seed: int = 5) -> Program:
+    """A fit of ``FITS`` with its target, before its first step."""
+    prior, task = FITS[name]
+    program = get_engine("native").compile(prior, task, SHAPE, Settings(seed=seed, threads=threads))
+    draws, scale = np.random.default_rng(0), task.data_term.scale
+    mask = draws.random(SHAPE[:2]) > 0.5 if task.data_term.kind == "mask" else None
+    program.set_target(draws.random((SHAPE[0] // scale, SHAPE[1] // scale, 3), np.float32), mask)
+    return program
+
+
+def differing(one: dict, other: dict) -> list[str]:
+    """Names of all arrays that are not equal bit for bit."""
+    assert set(one) == set(other)
+    return [key for key in one if not np.array_equal(one[key], other[key])]
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_five_steps_give_the_same_bits_with_any_number_of_threads(name):
+    states = {}
+    for threads in (1, 2, 3, 8):
+        program = begun(name, threads)
+        program.step(5)
+        states[threads] = program.state()
+        program.close()
+    assert [differing(states[1], states[threads]) for threads in (2, 3, 8)] == [[], [], []]
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_another_seed_gives_another_fit(name):
+    first, second = begun(name, seed=1), begun(name, seed=2)
+    first.step(2)
+    second.step(2)
+    assert not np.array_equal(first.estimate(), second.estimate())
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_a_restored_state_goes_on_bit_for_bit(name):
+    """In another program, with another seed and other threads, of which nothing may remain."""
+    whole = begun(name)
+    whole.step(3)
+    saved = whole.state()
+    whole.step(3)
+    restored = begun(name, threads=2, seed=99)
+    restored.step(1)
+    restored.load_state(saved)
+    assert differing(restored.state(), saved) == []
+    restored.step(3)
+    assert differing(restored.state(), whole.state()) == []
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_steps_at_once_are_those_one_by_one(name):
+    at_once, singly = begun(name), begun(name)
+    at_once.step(4)
+    for _ in range(4):
+        singly.step()
+    assert differing(at_once.state(), singly.state()) == []
+
+
+def test_a_perturbed_step_draws_new_noise_every_time():
+    """Steps from one state under two step numbers differ by the noise alone."""
+    program = begun("noise perturbed")
+    program.step(1)
+    state = program.state()
+    outputs = []
+    for number in (1, 2, 1):
+        program.load_state({**state, "step": np.array(number)})
+        program.step(1)
+        outputs.append(program.estimate(averaged=False))
+    assert np.array_equal(outputs[0], outputs[2]) and not np.array_equal(outputs[0], outputs[1])
+
+
+@pytest.mark.parametrize("name", ["noise perturbed", "fixed frequencies"])
+def test_two_hundred_programs_leave_no_memory_behind(name):
+    """The arena of one is above 1 MB, so a leak of one part in a hundred would show."""
+    process = pytest.importorskip("psutil").Process()
+
+    def open_and_close() -> None:
+        program = begun(name, threads=2)
+        assert program.memory_bytes > 2**20
+        program.step(1)
+        program.close()
+
+    for _ in range(20):
+        open_and_close()
+    before = process.memory_info().rss
+    for _ in range(200):
+        open_and_close()
+    assert process.memory_info().rss - before < 2 * 2**20
+
+
+@pytest.mark.parametrize("prior", [dip(), pip()], ids=["dip", "pip"])
+def test_a_picture_beyond_the_memory_is_an_error_that_says_how_much_is_needed(prior):
+    engine, settings = get_engine("native"), Settings(threads=1)
+    with pytest.raises(OutOfMemoryError) as caught:
+        engine.compile(prior, Denoise(), (60_000, 60_000, 3), settings)
+    # At least one layer of 128 channels at full size, which alone is 1.8 TB.
+    assert caught.value.needed > 60_000 * 60_000 * 128 * 4
+    assert isinstance(caught.value, DipedgeError) and "\n" not in str(caught.value)
+    small = engine.compile(FITS["noise perturbed"][0], Denoise(), (16, 16, 3), settings)
+    small.set_target(np.zeros((16, 16, 3), np.float32))
+    small.step(2)
+    assert np.isfinite(small.loss())
+
+
+CURVES = {
+    "pip": Prior(Fourier(), Hourglass((Level(32, 32, 4, 1, 1),) * 3)),
+    "dip": Prior(Noise(8), Hourglass((Level(16, 16, 4),) * 3)),
+}
+
+
+@pytest.mark.parametrize("kind", CURVES)
+def test_the_loss_curve_is_that_of_torch_for_fifty_steps(kind):
+    """From the same weights, without perturbation, which the engines draw from different streams."""
+    pytest.importorskip("torch", reason="the curve to follow is PyTorch's")
+    noise = np.random.default_rng(0).normal(0, 25 / 255, (64, 64, 3))
+    target = np.clip(smooth_picture(64, 64) + noise, 0, 1).astype(np.float32)
+    curves = {}
+    for engine in ("native", "torch"):
+        program = get_engine(engine).compile(CURVES[kind], Denoise(), target.shape, Settings(threads=2))
+        program.set_target(target)
+        curves[engine] = []
+        for _ in range(50):
+            program.step()
+            curves[engine].append(program.loss())
+        program.close()
+    native, torch = (np.array(curves[engine]) for engine in ("native", "torch"))
+    assert torch[-1] < 0.5 * torch[0]  # there is a curve to follow
+    np.testing.assert_allclose(native, torch, rtol=0.01)
