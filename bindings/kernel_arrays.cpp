@@ -19,7 +19,7 @@ class Adam : public KernelBench {
         step_ = {(float)(inputs.option("learning_rate", 0.01) / (1 - std::pow(beta1, number))),
                  (float)std::sqrt(1 - std::pow(beta2, number)), (float)beta2, (float)(1 - beta1), (float)(1 - beta2),
                  (float)inputs.option("eps", 1e-8)};
-        const size_t padded = (count_ + channel_block - 1) / channel_block * channel_block;
+        const size_t padded = (count_ + channel_block<float> - 1) / channel_block<float> * channel_block<float>;
         for (Buffer*& array : arrays_) array = arena_.add_persistent(padded);
         place(0);
         for (int i = 0; i < 4; ++i) {
@@ -30,7 +30,7 @@ class Adam : public KernelBench {
     // Shared out as in engine/program.cpp.
     void forward() override {
         const size_t floats = arrays_[0]->floats, parts = 16;
-        const size_t share = (floats / parts + channel_block) / channel_block * channel_block;
+        const size_t share = (floats / parts + channel_block<float>) / channel_block<float> * channel_block<float>;
         pool_.run((int)parts, [&](int part, int) {
             const size_t begin = std::min(part * share, floats), end = std::min(begin + share, floats);
             context_.kernels->adam->update(step_, end - begin, arrays_[0]->data + begin,
@@ -63,7 +63,7 @@ class Perturb : public KernelBench {
         EncodingSpec spec;
         spec.channels = size.channels;
         spec.perturbation = inputs.option("sigma", 0.03f);
-        encoding_ = std::make_unique<Encoding>(spec, size.height, size.width, true, false, arena_);
+        encoding_ = std::make_unique<Encoding<float>>(spec, size.height, size.width, true, false, arena_);
         place((size_t)64 * size.padded);  // noise is drawn for 64 pixels at a time
         encoding_->set_values(inputs.array("z").data());
     }
@@ -76,7 +76,7 @@ class Perturb : public KernelBench {
 
   private:
     uint64_t seed_, step_;
-    std::unique_ptr<Encoding> encoding_;
+    std::unique_ptr<Encoding<float>> encoding_;
 };
 
 }  // namespace

@@ -26,7 +26,7 @@ const FloatArray& Inputs::vector(const std::string& name, size_t count) const {
 Geometry Inputs::picture(const std::string& name) const {
     const FloatArray& found = array(name);
     if (found.ndim() != 3) throw std::invalid_argument(name + " must be a picture [H, W, C]");
-    return Geometry((int)found.shape(0), (int)found.shape(1), (int)found.shape(2));
+    return Geometry((int)found.shape(0), (int)found.shape(1), (int)found.shape(2), channel_block<float>);
 }
 
 KernelBench::KernelBench(const std::string& isa, int threads) : pool_(threads) {
@@ -35,15 +35,15 @@ KernelBench::KernelBench(const std::string& isa, int threads) : pool_(threads) {
     if (!context_.kernels) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
 }
 
-void KernelBench::place(size_t scratch_floats) {
-    context_.scratch_floats = scratch_floats + 4096;
-    context_.scratch = arena_.add_persistent(context_.scratch_floats * pool_.size());
+void KernelBench::place(size_t scratch_bytes) {
+    context_.scratch_bytes = (scratch_bytes + 16384) / 64 * 64;
+    context_.scratch = arena_.add_persistent(context_.scratch_bytes / sizeof(float) * pool_.size());
     arena_.place();
 }
 
-void fill(const FloatArray& from, const Geometry& size, Buffer* to) { fill(from, InputSource(size), to); }
+void fill(const FloatArray& from, const Geometry& size, Buffer* to) { fill(from, InputSource<float>(size), to); }
 
-void fill(const FloatArray& from, const Source& places, Buffer* to) {
+void fill(const FloatArray& from, const Source<float>& places, Buffer* to) {
     const Geometry& size = places.size;
     const float* value = checked(from, size.pixels() * size.channels, "a picture");
     for (size_t pixel = 0; pixel < size.pixels(); ++pixel) {
@@ -53,9 +53,9 @@ void fill(const FloatArray& from, const Source& places, Buffer* to) {
     }
 }
 
-FloatArray unpadded(const Buffer* from, const Geometry& size) { return unpadded(from, InputSource(size)); }
+FloatArray unpadded(const Buffer* from, const Geometry& size) { return unpadded(from, InputSource<float>(size)); }
 
-FloatArray unpadded(const Buffer* from, const Source& places) {
+FloatArray unpadded(const Buffer* from, const Source<float>& places) {
     const Geometry& size = places.size;
     FloatArray array = new_array({size.height, size.width, size.channels});
     float* value = array.mutable_data();
@@ -67,7 +67,7 @@ FloatArray unpadded(const Buffer* from, const Source& places) {
     return array;
 }
 
-NormVectors::NormVectors(const FloatArray& gamma, const FloatArray& beta, const Source& source, Norm& norm)
+NormVectors::NormVectors(const FloatArray& gamma, const FloatArray& beta, const Source<float>& source, Norm& norm)
     : source_(source) {
     const int channels = source.size.channels;
     for (auto* vector : {&gamma_, &beta_, &dgamma_, &dbeta_}) vector->assign(source.size.padded, 0.0f);
@@ -92,8 +92,8 @@ GivenLayer::GivenLayer(const Inputs& inputs, const std::string& name, Arena& are
       name_(name),
       vectors_(inputs.array(name + "_gamma"), inputs.array(name + "_beta"), layer, layer.norm),
       y_(inputs.array(name)) {
-    layer.y = arena.add_persistent(layer.size.floats());
-    layer.d = arena.add_persistent(layer.size.floats());
+    layer.y = arena.add_persistent(layer.size.cells());
+    layer.d = arena.add_persistent(layer.size.cells());
 }
 
 // As the convolution that made y would have left them.
@@ -103,7 +103,7 @@ void GivenLayer::take_statistics(const Context& context) {
     const Slabs slabs(layer.size);
     for (int slab = 0; slab < slabs.count; ++slab) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
-            context.kernels->conv->moments(layer.y_row(row), layer.size.padded, layer.size.width,
+            context.kernels->fp32.conv->moments(layer.y_row(row), layer.size.padded, layer.size.width,
                                            layer.size.padded, layer.norm.slab_sums(slab));
         }
     }
@@ -111,7 +111,7 @@ void GivenLayer::take_statistics(const Context& context) {
 }
 
 void GivenLayer::gradient_by_y(const Context& context, Buffer* to) const {
-    const OutputGradient gradient(&layer);
+    const OutputGradient<float> gradient(&layer);
     const size_t row_floats = (size_t)layer.size.width * layer.size.padded;
     context.pool->run(layer.size.height, [&](int row, int) {
         gradient.pack(*context.kernels, row, 0, layer.size.width, to->data + row * row_floats);
@@ -132,25 +132,26 @@ MadeLayer::MadeLayer(const Inputs& inputs, const Geometry& size, Arena& arena)
     }
     gradient_ = inputs.array(behind_norm_ ? "dz" : "dy");
     for (Buffer** picture : {&layer.y, &layer.d, &given_, &z_})
-        *picture = arena.add_persistent(size.floats());
+        *picture = arena.add_persistent(size.cells());
 }
 
 void MadeLayer::fill_gradient() { fill(gradient_, layer.size, given_); }
 
-OutputGradient MadeLayer::gradient(const Context& context) {
-    if (!behind_norm_) return OutputGradient(given_, layer.size);
-    std::copy_n(given_->data, given_->floats, layer.d->data);
+OutputGradient<float> MadeLayer::gradient(const Context& context) {
+    if (!behind_norm_) return OutputGradient<float>(given_, layer.size);
     layer.norm.clear_sums();
     const Slabs slabs(layer.size);
     context.pool->run(slabs.count, [&](int slab, int) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
             for_tiles(layer.size.width, [&](int begin, int end) {
-                layer.finish_gradient(*context.kernels, slab, row, begin, end, nullptr);
+                const size_t offset = ((size_t)row * layer.size.width + begin) * layer.size.padded;
+                layer.receive(*context.kernels, slab, row, begin, end, given_->data + offset,
+                              layer.size.padded, true, true, Scratch(nullptr));
             });
         }
     });
     layer.norm.finish_backward();
-    return OutputGradient(&layer);
+    return OutputGradient<float>(&layer);
 }
 
 void MadeLayer::add_results(py::dict& to, const Context& context) {
@@ -159,7 +160,7 @@ void MadeLayer::add_results(py::dict& to, const Context& context) {
     const size_t row_floats = (size_t)layer.size.width * layer.size.padded;
     for (int row = 0; row < layer.size.height; ++row) {
         layer.pack(*context.kernels, row, 0, layer.size.width, 1, z_->data + row * row_floats,
-                   layer.size.padded, nullptr);
+                   layer.size.padded, Scratch(nullptr));
     }
     to["z"] = unpadded(z_, layer.size);
     to["dgamma"] = vectors_->gamma_gradient();

@@ -42,7 +42,7 @@ class KernelBench {
     virtual py::dict results() = 0;  // copies of everything, zeros where nothing has been computed
 
   protected:
-    void place(size_t scratch_floats);  // takes the memory of all buffers; scratch is per worker
+    void place(size_t scratch_bytes);  // takes the memory of all buffers; scratch is per worker
 
     ThreadPool pool_;
     Arena arena_;
@@ -67,20 +67,20 @@ std::unique_ptr<KernelBench> make_adam(const Inputs& inputs, const Where& where)
 
 // Between arrays [H, W, C] and pictures with padded channels; `places` gives a channel's position there.
 void fill(const FloatArray& from, const Geometry& size, Buffer* to);
-void fill(const FloatArray& from, const Source& places, Buffer* to);
+void fill(const FloatArray& from, const Source<float>& places, Buffer* to);
 FloatArray unpadded(const Buffer* from, const Geometry& size);
-FloatArray unpadded(const Buffer* from, const Source& places);
+FloatArray unpadded(const Buffer* from, const Source<float>& places);
 
 // gamma and beta of a batch norm with their gradients, in the source's order of channels.
 class NormVectors {
   public:
-    NormVectors(const FloatArray& gamma, const FloatArray& beta, const Source& source, Norm& norm);
+    NormVectors(const FloatArray& gamma, const FloatArray& beta, const Source<float>& source, Norm& norm);
     FloatArray gamma_gradient() const { return described(dgamma_); }
     FloatArray beta_gradient() const { return described(dbeta_); }
 
   private:
     FloatArray described(const std::vector<float>& from) const;
-    const Source& source_;
+    const Source<float>& source_;
     std::vector<float> gamma_, beta_, dgamma_, dbeta_;
 };
 
@@ -93,7 +93,7 @@ class GivenLayer {
     void gradient_by_y(const Context& context, Buffer* to) const;
     void add_results(py::dict& to, const Buffer* gradient) const;
 
-    Layer layer;
+    Layer<float> layer;
 
   private:
     std::string name_;
@@ -108,10 +108,10 @@ class MadeLayer {
     MadeLayer(const Inputs& inputs, const Geometry& size, Arena& arena);
     void fill_gradient();  // once the arena is placed
     Norm* norm() { return vectors_ ? &layer.norm : nullptr; }
-    OutputGradient gradient(const Context& context);  // with the norm's own backward done
+    OutputGradient<float> gradient(const Context& context);  // with the norm's own backward done
     void add_results(py::dict& to, const Context& context);
 
-    Layer layer;
+    Layer<float> layer;
 
   private:
     std::unique_ptr<NormVectors> vectors_;

@@ -10,7 +10,7 @@ namespace {
 // The weights of one convolution, and their gradient, among the flat arrays.
 class Weights {
   public:
-    Weights(const FloatArray& weight, Conv& conv, Arena& arena) : weight_(weight), conv_(conv) {
+    Weights(const FloatArray& weight, Conv<float>& conv, Arena& arena) : weight_(weight), conv_(conv) {
         const auto inputs = in_order(conv.source().size.channels);
         parameters_.add_conv("weight", conv.out().channels, conv.shape().kernel, inputs, conv.depth(),
                              conv.out().padded);
@@ -29,7 +29,7 @@ class Weights {
 
   private:
     FloatArray weight_;
-    Conv& conv_;
+    Conv<float>& conv_;
     Parameters parameters_;
 };
 
@@ -47,19 +47,19 @@ class ConvNormAct : public KernelBench {
         if (inputs.has("x_gamma")) {
             layer_ = std::make_unique<GivenLayer>(inputs, "x", arena_);
         } else {
-            plain_ = std::make_unique<InputSource>(inputs.picture("x"));
-            plain_->values = arena_.add_persistent(plain_->size.floats());
-            plain_->d = arena_.add_persistent(plain_->size.floats());
+            plain_ = std::make_unique<InputSource<float>>(inputs.picture("x"));
+            plain_->values = arena_.add_persistent(plain_->size.cells());
+            plain_->d = arena_.add_persistent(plain_->size.cells());
         }
-        Source& source = layer_ ? (Source&)layer_->layer : *plain_;
+        Source<float>& source = layer_ ? (Source<float>&)layer_->layer : *plain_;
         const bool reflect = inputs.option<std::string>("padding", "reflection") == "reflection";
         const ConvShape shape{(int)weight.shape(2), inputs.option("stride", 1), reflect};
-        conv_ = std::make_unique<Conv>(source, (int)weight.shape(0), shape);
+        conv_ = std::make_unique<Conv<float>>(source, (int)weight.shape(0), shape);
         weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
         made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
-        gradient_by_x_ = arena_.add_persistent(source.size.floats());
-        place(conv_->scratch_floats());
+        gradient_by_x_ = arena_.add_persistent(source.size.cells());
+        place(conv_->scratch_bytes());
         weights_->fill();
         made_->fill_gradient();
         if (layer_) {
@@ -91,8 +91,8 @@ class ConvNormAct : public KernelBench {
 
   private:
     std::unique_ptr<GivenLayer> layer_;
-    std::unique_ptr<InputSource> plain_;
-    std::unique_ptr<Conv> conv_;
+    std::unique_ptr<InputSource<float>> plain_;
+    std::unique_ptr<Conv<float>> conv_;
     std::unique_ptr<Weights> weights_;
     std::unique_ptr<MadeLayer> made_;
     Buffer *partials_, *gradient_by_x_;
@@ -108,15 +108,15 @@ class FourierMlp : public KernelBench {
         spec.channels = 4 * (int)spec.frequencies.size();
         spec.learned = inputs.option("learned", true);
         dfrequencies_.resize(spec.frequencies.size());
-        encoding_ = std::make_unique<Encoding>(spec, inputs.option("height", 1), inputs.option("width", 1),
+        encoding_ = std::make_unique<Encoding<float>>(spec, inputs.option("height", 1), inputs.option("width", 1),
                                                false, spec.learned, arena_);
         if (spec.learned) encoding_->set_frequencies(frequencies_.data(), dfrequencies_.data());
         const FloatArray& weight = weight_of(inputs);
-        conv_ = std::make_unique<FourierConv>(*encoding_, (int)weight.shape(0), inputs.option("stride", 1));
+        conv_ = std::make_unique<FourierConv<float>>(*encoding_, (int)weight.shape(0), inputs.option("stride", 1));
         weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
         made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
-        place(conv_->scratch_floats());
+        place(conv_->scratch_bytes());
         weights_->fill();
         made_->fill_gradient();
     }
@@ -143,8 +143,8 @@ class FourierMlp : public KernelBench {
   private:
     FloatArray frequencies_;
     std::vector<float> dfrequencies_;
-    std::unique_ptr<Encoding> encoding_;
-    std::unique_ptr<FourierConv> conv_;
+    std::unique_ptr<Encoding<float>> encoding_;
+    std::unique_ptr<FourierConv<float>> conv_;
     std::unique_ptr<Weights> weights_;
     std::unique_ptr<MadeLayer> made_;
     Buffer* partials_;

@@ -19,15 +19,16 @@ class UpsampleMerge : public KernelBench {
         if (inputs.has("skip")) skip_ = std::make_unique<GivenLayer>(inputs, "skip", arena_);
         const bool bilinear = inputs.option<std::string>("mode", "bilinear") == "bilinear";
         const int height = inputs.option("height", 1), width = inputs.option("width", 1);
-        merge_ = std::make_unique<Merge>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
+        merge_ = std::make_unique<Merge<float>>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
                                          bilinear, inputs.option("eps", 1e-5f));
         vectors_ =
             std::make_unique<NormVectors>(inputs.array("gamma"), inputs.array("beta"), *merge_, merge_->norm);
-        const size_t floats = merge_->size.floats();
-        for (Buffer** picture : {&merge_->d, &y_, &gradient_}) *picture = arena_.add_persistent(floats);
-        place(std::max(merge_->scratch_floats(), merge_->backward_scratch_floats()) +
-              (size_t)(tile_width + 8) * merge_->size.padded);
-        fill(inputs.array("dy"), *merge_, merge_->d);
+        const size_t floats = merge_->size.cells();
+        for (Buffer** picture : {&merge_->d, &y_, &dy_, &gradient_}) {
+            *picture = arena_.add_persistent(floats);
+        }
+        place(std::max(2 * merge_->scratch_bytes(), merge_->backward_scratch_bytes()));
+        fill(inputs.array("dy"), *merge_, dy_);
         deep_.take_statistics(context_);
         if (skip_) skip_->take_statistics(context_);
     }
@@ -35,7 +36,7 @@ class UpsampleMerge : public KernelBench {
     // The statistics, then every row as the next convolution asks for it.
     void forward() override {
         merge_->forward(context_);
-        for_each_tile([&](int, int row, int begin, int end, float* scratch) {
+        for_each_tile([&](int, int row, int begin, int end, Scratch scratch) {
             float* to = y_->data + ((size_t)row * merge_->size.width + begin) * merge_->size.padded;
             merge_->pack(*context_.kernels, row, begin, end, 1, to, merge_->size.padded, scratch);
         });
@@ -44,8 +45,10 @@ class UpsampleMerge : public KernelBench {
     // The first pass is done by the next convolution's backward, tile by tile.
     void backward() override {
         merge_->norm.clear_sums();
-        for_each_tile([&](int slab, int row, int begin, int end, float* scratch) {
-            merge_->finish_gradient(*context_.kernels, slab, row, begin, end, scratch);
+        for_each_tile([&](int slab, int row, int begin, int end, Scratch scratch) {
+            const size_t offset = ((size_t)row * merge_->size.width + begin) * merge_->size.padded;
+            merge_->receive(*context_.kernels, slab, row, begin, end, dy_->data + offset, merge_->size.padded,
+                            true, true, scratch);
         });
         merge_->norm.finish_backward();
         merge_->backward(context_);
@@ -79,9 +82,9 @@ class UpsampleMerge : public KernelBench {
 
     GivenLayer deep_;
     std::unique_ptr<GivenLayer> skip_;
-    std::unique_ptr<Merge> merge_;
+    std::unique_ptr<Merge<float>> merge_;
     std::unique_ptr<NormVectors> vectors_;
-    Buffer *y_, *gradient_;
+    Buffer *y_, *dy_, *gradient_;
 };
 
 // The tail over a layer y; `average` is moved on by every forward().
@@ -98,11 +101,11 @@ class ResidualLoss : public KernelBench {
         if (kind == "mask") term.kind = DataTerm::mask;
         if (kind == "lanczos") term.kind = DataTerm::lanczos;
         tail_ =
-            std::make_unique<Tail>(last_.layer, outputs_, inputs.option("sigmoid", true), term, arena_, 0);
+            std::make_unique<Tail<float>>(last_.layer, outputs_, inputs.option("sigmoid", true), term, arena_, 0);
         parameters_.add_head("weight", outputs_, size.channels, size.padded);
         parameters_.allocate(arena_);
         average_ = arena_.add_persistent(tail_->out_floats());
-        gradient_ = arena_.add_persistent(size.floats());
+        gradient_ = arena_.add_persistent(size.cells());
         bias_ = inputs.vector("bias", outputs_);
         dbias_.resize(outputs_);
         place(0);
@@ -153,7 +156,7 @@ class ResidualLoss : public KernelBench {
     GivenLayer last_;
     int outputs_;
     float average_weight_;
-    std::unique_ptr<Tail> tail_;
+    std::unique_ptr<Tail<float>> tail_;
     Parameters parameters_;
     FloatArray bias_;
     std::vector<float> dbias_;
@@ -166,10 +169,11 @@ class Pool : public KernelBench {
     Pool(const Inputs& inputs, const Where& where)
         : KernelBench(where.isa, where.threads),
           in_(inputs.picture("x")),
-          out_((in_.height + 1) / 2, (in_.width + 1) / 2, in_.channels),
+          out_((in_.height + 1) / 2, (in_.width + 1) / 2, in_.channels,
+               channel_block<float>),
           maximum_(inputs.option("maximum", false)) {
-        for (Buffer** picture : {&x_, &dx_}) *picture = arena_.add_persistent(in_.floats());
-        for (Buffer** picture : {&y_, &dy_}) *picture = arena_.add_persistent(out_.floats());
+        for (Buffer** picture : {&x_, &dx_}) *picture = arena_.add_persistent(in_.cells());
+        for (Buffer** picture : {&y_, &dy_}) *picture = arena_.add_persistent(out_.cells());
         place(0);
         fill(inputs.array("x"), in_, x_);
         fill(inputs.array("dy"), out_, dy_);

@@ -87,7 +87,7 @@ FloatArray fourier_features(const std::vector<double>& frequencies, int height, 
     spec.frequencies = frequencies;
     spec.channels = 4 * (int)frequencies.size();
     Arena arena;
-    Encoding encoding(spec, height, width, true, false, arena);
+    Encoding<float> encoding(spec, height, width, true, false, arena);
     arena.place();
     encoding.forward(context, 0, 0, false);
     FloatArray array = new_array({height, width, spec.channels});

@@ -14,6 +14,10 @@ PYBIND11_MODULE(_native, module) {
     module.doc() = "dipedge's native engine; used through dipedge.engines.native";
     module.attr("version") = DIPEDGE_VERSION;
     module.def("runnable_isas", [] { return std::string(dipedge::runnable_isas()); });
+    module.def("multiplies_bf16", [](const std::string& isa) {
+        const dipedge::Kernels* kernels = dipedge::kernels_for(isa.c_str());
+        return kernels && kernels->has_bf16();
+    });
     module.def("available_memory", &dipedge::available_memory);
     pybind11::register_exception_translator([](std::exception_ptr thrown) {
         try {

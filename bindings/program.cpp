@@ -65,6 +65,7 @@ ProgramSpec spec_of(const py::dict& from) {
     spec.threads = from["threads"].cast<int>();
     spec.isa = from["isa"].cast<std::string>();
     spec.input_gradient = from["input_gradient"].cast<bool>();
+    spec.half = from["bf16"].cast<bool>();
     return spec;
 }
 
@@ -127,13 +128,11 @@ FloatArray sample(Program& program, const py::array_t<int64_t, py::array::c_styl
 }
 
 FloatArray input_gradient(Program& program) {
-    const Source& source = program.encoding().source();
-    if (!source.d) throw std::invalid_argument("the program was compiled without the input's gradient");
-    FloatArray array(input_shape(program));
-    for (size_t pixel = 0; pixel < source.size.pixels(); ++pixel) {
-        std::copy_n(source.d->data + pixel * source.size.padded, source.size.channels,
-                    array.mutable_data() + pixel * source.size.channels);
+    if (!program.encoding().has_gradient()) {
+        throw std::invalid_argument("the program was compiled without the input's gradient");
     }
+    FloatArray array(input_shape(program));
+    program.encoding().get_gradient(array.mutable_data());
     return array;
 }
 
@@ -161,8 +160,8 @@ void add_program(py::module_& module) {
         .def("set_input",
              [](Program& program, const FloatArray& z) {
                  if (!program.encoding().dense()) throw std::invalid_argument("z is not kept in memory");
-                 const Geometry& size = program.encoding().source().size;
-                 program.encoding().set_values(checked(z, size.pixels() * size.channels, "input"));
+                 AnyEncoding& encoding = program.encoding();
+                 encoding.set_values(checked(z, encoding.values(), "input"));
              })
         .def("get_input",
              [](Program& program) {
@@ -190,6 +189,7 @@ void add_program(py::module_& module) {
         .def_property("steps_done", &Program::steps_done, &Program::set_steps_done)
         .def_property("seed", &Program::seed, &Program::set_seed)
         .def_property_readonly("isa", &Program::isa)
+        .def_property_readonly("bf16", &Program::half)
         .def_property_readonly("memory_bytes", &Program::memory_bytes);
 }
 

@@ -3,205 +3,23 @@
 // A k x k convolution, its gradient by the input and its gradient by the weights are three matrix
 // products over rows of pixels that the driver has packed (padded, normalised, activated) into a buffer
 // that stays in L2. With channels innermost a tap of the convolution is nothing but an offset into that
-// buffer, so there is no im2col: `multiply` walks a list of taps.
-//
-// `multiply` keeps a tile of tile_rows pixels x tile_vectors vectors of outputs in registers (6 x 4 on
-// AVX-512: 24 accumulators, 4 weight vectors, 1 broadcast, of 32 registers; 10 loads for 24 FMA, under
-// the two-loads-a-cycle limit). Taps are the outer loop: one tap's panel (128 x 64 floats, 32 KiB) stays
-// in L1 while the pixels of the row stream past it; the accumulators go to memory once per tap, 48
-// accesses for 3072 FMA.
-//
-// `multiply_outer` is the same tile turned round: inputs x outputs accumulators over the row's pixels.
+// buffer, so there is no im2col: `multiply` walks a list of taps. The products stand in product_fp32.h
+// and product_bf16.h; here are the passes over rows on both sides of them, written once for both cells.
 #include "conv_norm_act/cpu.h"
 
-#include <string.h>
-
+#include "conv_norm_act/product_fp32.h"
 #include "simd/vec.h"
+#if defined(DIPEDGE_ISA_AVX512BF16)
+#include "conv_norm_act/product_bf16.h"
+#endif
 
 namespace dipedge {
 namespace DIPEDGE_ISA_NAMESPACE {
 namespace {
 
-constexpr int panel_width = tile_vectors * Vec::lanes;
-
-size_t packed_size(int rows, int columns) { return (size_t)rows * columns; }
-
-// Panels are tile_vectors wide, the last one narrower; each is [rows, width] contiguous.
-void pack(const float* weights, ptrdiff_t stride, int rows, int columns, float* packed) {
-    for (int from = 0; from < columns; from += panel_width) {
-        const int width = columns - from < panel_width ? columns - from : panel_width;
-        for (int row = 0; row < rows; ++row, packed += width) {
-            memcpy(packed, weights + row * stride + from, sizeof(float) * width);
-        }
-    }
-}
-
-void pack_transposed(const float* weights, ptrdiff_t stride, int rows, int columns, int padded_rows,
-                     float* packed) {
-    for (int from = 0; from < padded_rows; from += panel_width) {
-        const int width = padded_rows - from < panel_width ? padded_rows - from : panel_width;
-        const int filled = rows - from < width ? (rows - from > 0 ? rows - from : 0) : width;
-        for (int i = 0; i < width; ++i) {
-            const float* row = weights + (from + i) * stride;
-            float* to = packed + i;
-            for (int column = 0; column < columns; ++column, to += width) {
-                *to = i < filled ? row[column] : 0.0f;
-            }
-        }
-        packed += (ptrdiff_t)columns * width;
-    }
-}
-
-template <int M, int N>
-void multiply_tile(const float* pixels, ptrdiff_t pixel_stride, const float* weights, int depth,
-                   float* out, ptrdiff_t out_stride, bool accumulate) {
-    Vec sum[M][N];
-    for (int m = 0; m < M; ++m) {
-        for (int n = 0; n < N; ++n) {
-            sum[m][n] = accumulate ? Vec::load(out + m * out_stride + n * Vec::lanes) : Vec::zero();
-        }
-    }
-    for (int k = 0; k < depth; ++k, weights += N * Vec::lanes) {
-        Vec w[N];
-        for (int n = 0; n < N; ++n) w[n] = Vec::load(weights + n * Vec::lanes);
-        for (int m = 0; m < M; ++m) {
-            const Vec pixel = Vec::set1(pixels[m * pixel_stride + k]);
-            for (int n = 0; n < N; ++n) sum[m][n] = fma(pixel, w[n], sum[m][n]);
-        }
-    }
-    for (int m = 0; m < M; ++m) {
-        for (int n = 0; n < N; ++n) sum[m][n].store(out + m * out_stride + n * Vec::lanes);
-    }
-}
-
-template <int M, int N>
-void multiply_rest(int rest, const float* pixels, ptrdiff_t pixel_stride, const float* weights, int depth,
-                   float* out, ptrdiff_t out_stride, bool accumulate) {
-    if constexpr (M > 0) {
-        if (rest == M) {
-            multiply_tile<M, N>(pixels, pixel_stride, weights, depth, out, out_stride, accumulate);
-        } else {
-            multiply_rest<M - 1, N>(rest, pixels, pixel_stride, weights, depth, out, out_stride,
-                                    accumulate);
-        }
-    }
-}
-
-template <int N>
-void multiply_panel(const float* pixels, int count, ptrdiff_t pixel_stride, const float* weights,
-                    int depth, float* out, ptrdiff_t out_stride, bool accumulate) {
-    int p = 0;
-    for (; p + tile_rows <= count; p += tile_rows) {
-        multiply_tile<tile_rows, N>(pixels + p * pixel_stride, pixel_stride, weights, depth,
-                                    out + p * out_stride, out_stride, accumulate);
-    }
-    multiply_rest<tile_rows - 1, N>(count - p, pixels + p * pixel_stride, pixel_stride, weights, depth,
-                                    out + p * out_stride, out_stride, accumulate);
-}
-
-// Calls body<N>() for the panel of `vectors` vectors at hand; N must be a compile-time number.
-template <int N, class Body>
-void for_width(int vectors, const Body& body) {
-    if constexpr (N > 0) {
-        if (vectors == N) {
-            body.template run<N>();
-        } else {
-            for_width<N - 1>(vectors, body);
-        }
-    }
-}
-
-struct PanelProduct {
-    const float* pixels;
-    int count;
-    ptrdiff_t pixel_stride;
-    const float* weights;
-    int depth;
-    float* out;
-    ptrdiff_t out_stride;
-    bool accumulate;
-    template <int N>
-    void run() const {
-        multiply_panel<N>(pixels, count, pixel_stride, weights, depth, out, out_stride, accumulate);
-    }
-};
-
-void multiply(const Tap* taps, int tap_count, int depth, int columns, int pixels, ptrdiff_t pixel_stride,
-              float* out, ptrdiff_t out_stride, bool accumulate) {
-    for (int from = 0; from < columns; from += panel_width) {
-        const int width = columns - from < panel_width ? columns - from : panel_width;
-        for (int t = 0; t < tap_count; ++t) {
-            const float* panel = taps[t].weights + (ptrdiff_t)from * depth;
-            for_width<tile_vectors>(
-                width / Vec::lanes, PanelProduct{taps[t].pixels, pixels, pixel_stride, panel, depth,
-                                                 out + from, out_stride, accumulate || t > 0});
-        }
-    }
-}
-
-template <int M, int N>
-void outer_tile(const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, int pixels,
-                float* dw, ptrdiff_t dw_stride) {
-    Vec sum[M][N];
-    for (int m = 0; m < M; ++m) {
-        for (int n = 0; n < N; ++n) sum[m][n] = Vec::load(dw + m * dw_stride + n * Vec::lanes);
-    }
-    for (int p = 0; p < pixels; ++p, a += a_stride, b += b_stride) {
-        Vec right[N];
-        for (int n = 0; n < N; ++n) right[n] = Vec::load(b + n * Vec::lanes);
-        for (int m = 0; m < M; ++m) {
-            const Vec left = Vec::set1(a[m]);
-            for (int n = 0; n < N; ++n) sum[m][n] = fma(left, right[n], sum[m][n]);
-        }
-    }
-    for (int m = 0; m < M; ++m) {
-        for (int n = 0; n < N; ++n) sum[m][n].store(dw + m * dw_stride + n * Vec::lanes);
-    }
-}
-
-template <int M, int N>
-void outer_rest(int rest, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride,
-                int pixels, float* dw, ptrdiff_t dw_stride) {
-    if constexpr (M > 0) {
-        if (rest == M) {
-            outer_tile<M, N>(a, a_stride, b, b_stride, pixels, dw, dw_stride);
-        } else {
-            outer_rest<M - 1, N>(rest, a, a_stride, b, b_stride, pixels, dw, dw_stride);
-        }
-    }
-}
-
-struct OuterProduct {
-    const float* a;
-    ptrdiff_t a_stride;
-    int depth;
-    const float* b;
-    ptrdiff_t b_stride;
-    int pixels;
-    float* dw;
-    ptrdiff_t dw_stride;
-    template <int N>
-    void run() const {
-        int k = 0;
-        for (; k + tile_rows <= depth; k += tile_rows) {
-            outer_tile<tile_rows, N>(a + k, a_stride, b, b_stride, pixels, dw + k * dw_stride, dw_stride);
-        }
-        outer_rest<tile_rows - 1, N>(depth - k, a + k, a_stride, b, b_stride, pixels,
-                                     dw + k * dw_stride, dw_stride);
-    }
-};
-
-void multiply_outer(const float* a, ptrdiff_t a_stride, int depth, const float* b, ptrdiff_t b_stride,
-                    int columns, int pixels, float* dw, ptrdiff_t dw_stride) {
-    for (int from = 0; from < columns; from += panel_width) {
-        const int width = columns - from < panel_width ? columns - from : panel_width;
-        for_width<tile_vectors>(width / Vec::lanes, OuterProduct{a, a_stride, depth, b + from, b_stride,
-                                                                 pixels, dw + from, dw_stride});
-    }
-}
-
-void norm_act(const float* y, ptrdiff_t y_stride, int pixels, int channels, const float* scale,
-              const float* shift, float slope, float* to, ptrdiff_t to_stride) {
+template <class Cell>
+void norm_act(const Cell* y, ptrdiff_t y_stride, int pixels, int channels, const float* scale,
+              const float* shift, float slope, Cell* to, ptrdiff_t to_stride) {
     const Vec slope_all = Vec::set1(slope);
     for (int p = 0; p < pixels; ++p, y += y_stride, to += to_stride) {
         for (int c = 0; c < channels; c += Vec::lanes) {
@@ -211,19 +29,21 @@ void norm_act(const float* y, ptrdiff_t y_stride, int pixels, int channels, cons
     }
 }
 
-void moments(const float* y, ptrdiff_t stride, int pixels, int channels, double* sums) {
-    constexpr int block = 4;  // vectors at a time: eight running sums hide the latency of the adds
+// Sums over the pixels of up to four vectors of channels at a time: eight running sums hide the latency
+// of the additions. `value(p, c)` yields the vector at pixel p, channel c.
+template <class Value>
+void sum_moments(int pixels, int channels, double* sums, const Value& value) {
+    constexpr int block = 4;
     for (int c = 0; c < channels; c += block * Vec::lanes) {
         const int left = (channels - c) / Vec::lanes;
         const int width = left < block ? left : block;
         Vec sum[block], squares[block];
         for (int n = 0; n < block; ++n) sum[n] = squares[n] = Vec::zero();
-        const float* pixel = y + c;
-        for (int p = 0; p < pixels; ++p, pixel += stride) {
+        for (int p = 0; p < pixels; ++p) {
             for (int n = 0; n < width; ++n) {
-                const Vec value = Vec::load(pixel + n * Vec::lanes);
-                sum[n] = sum[n] + value;
-                squares[n] = fma(value, value, squares[n]);
+                const Vec v = value(p, c + n * Vec::lanes);
+                sum[n] = sum[n] + v;
+                squares[n] = fma(v, v, squares[n]);
             }
         }
         for (int n = 0; n < width; ++n) {
@@ -233,8 +53,27 @@ void moments(const float* y, ptrdiff_t stride, int pixels, int channels, double*
     }
 }
 
-void norm_backward(const float* d, ptrdiff_t d_stride, const float* y, ptrdiff_t y_stride, int pixels,
-                   int channels, const float* a, const float* b, const float* c, float* to,
+template <class Cell>
+void moments(const Cell* y, ptrdiff_t stride, int pixels, int channels, double* sums) {
+    sum_moments(pixels, channels, sums, [&](int p, int c) { return Vec::load(y + p * stride + c); });
+}
+
+template <class Cell>
+void store(const float* from, ptrdiff_t from_stride, int pixels, int channels, Cell* to,
+           ptrdiff_t to_stride, double* sums) {
+    const auto copy = [&](int p, int c) {
+        Vec::load(from + p * from_stride + c).store(to + p * to_stride + c);
+        return Vec::load(to + p * to_stride + c);
+    };
+    if (sums) return sum_moments(pixels, channels, sums, copy);
+    for (int p = 0; p < pixels; ++p) {
+        for (int c = 0; c < channels; c += Vec::lanes) copy(p, c);
+    }
+}
+
+template <class Cell>
+void norm_backward(const Cell* d, ptrdiff_t d_stride, const Cell* y, ptrdiff_t y_stride, int pixels,
+                   int channels, const float* a, const float* b, const float* c, Cell* to,
                    ptrdiff_t to_stride) {
     for (int p = 0; p < pixels; ++p, d += d_stride, y += y_stride, to += to_stride) {
         for (int i = 0; i < channels; i += Vec::lanes) {
@@ -244,9 +83,11 @@ void norm_backward(const float* d, ptrdiff_t d_stride, const float* y, ptrdiff_t
     }
 }
 
-void act_backward(float* d, ptrdiff_t d_stride, const float* y, ptrdiff_t y_stride, int pixels,
-                  int channels, const float* scale, const float* shift, float slope, const float* spread,
-                  const float* centre, double* sums) {
+template <class Cell>
+void act_backward(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlier, const Cell* y,
+                  ptrdiff_t y_stride, int pixels, int channels, const float* scale, const float* shift,
+                  float slope, const float* spread, const float* centre, Cell* d, ptrdiff_t d_stride,
+                  double* sums) {
     const Vec one = Vec::set1(1.0f), slope_all = Vec::set1(slope);
     for (int c = 0; c < channels; c += Vec::lanes) {
         const Vec scale_v = Vec::load(scale + c), shift_v = Vec::load(shift + c);
@@ -255,7 +96,9 @@ void act_backward(float* d, ptrdiff_t d_stride, const float* y, ptrdiff_t y_stri
         for (int p = 0; p < pixels; ++p) {
             const Vec value = Vec::load(y + p * y_stride + c);
             const Vec slope_here = where_positive(fma(value, scale_v, shift_v), one, slope_all);
-            const Vec gradient = Vec::load(d + p * d_stride + c) * slope_here;
+            Vec gradient = Vec::load(fresh + p * fresh_stride + c);
+            if (earlier) gradient = gradient + Vec::load(earlier + p * d_stride + c);
+            gradient = gradient * slope_here;
             gradient.store(d + p * d_stride + c);
             sum_d = sum_d + gradient;
             sum_dx = fma(gradient, fma(value, spread_v, centre_v), sum_dx);
@@ -265,17 +108,43 @@ void act_backward(float* d, ptrdiff_t d_stride, const float* y, ptrdiff_t y_stri
     }
 }
 
-void add(const float* from, ptrdiff_t from_stride, int pixels, int channels, float* to,
-         ptrdiff_t to_stride) {
-    for (int p = 0; p < pixels; ++p, from += from_stride, to += to_stride) {
-        for (int c = 0; c < channels; c += Vec::lanes) (Vec::load(to + c) + Vec::load(from + c)).store(to + c);
+template <class Cell>
+void store_gradient(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlier, int pixels,
+                    int channels, Cell* d, ptrdiff_t d_stride) {
+    for (int p = 0; p < pixels; ++p) {
+        for (int c = 0; c < channels; c += Vec::lanes) {
+            Vec gradient = Vec::load(fresh + p * fresh_stride + c);
+            if (earlier) gradient = gradient + Vec::load(earlier + p * d_stride + c);
+            gradient.store(d + p * d_stride + c);
+        }
     }
+}
+
+void add(const float* from, size_t count, float* to) {
+    for (size_t i = 0; i < count; i += Vec::lanes) (Vec::load(to + i) + Vec::load(from + i)).store(to + i);
 }
 
 }  // namespace
 
-extern const ConvKernels conv_kernels = {packed_size, pack,          pack_transposed, multiply, multiply_outer,
-                                         norm_act,    moments,       norm_backward,   act_backward, add};
+extern const ConvKernels<float> conv_kernels = {
+    fp32::packed_size, fp32::pack,           fp32::pack_transposed, fp32::multiply,
+    false,             fp32::left_size,      nullptr,               fp32::right_size,
+    nullptr,           fp32::multiply_outer, norm_act<float>,       store<float>,
+    moments<float>,    norm_backward<float>, act_backward<float>,   store_gradient<float>,
+    add};
+
+#if defined(DIPEDGE_ISA_AVX512BF16)
+extern const ConvKernels<bf16> conv_kernels_bf16 = {
+    half::packed_size, half::pack,           half::pack_transposed, half::multiply,
+    true,              half::left_size,      half::turn_left,       half::right_size,
+    half::turn_right,  half::multiply_outer, norm_act<bf16>,        store<bf16>,
+    moments<bf16>,     norm_backward<bf16>,  act_backward<bf16>,    store_gradient<bf16>,
+    add};
+#endif
+
+#if defined(DIPEDGE_ISA_AMX)
+void configure_tiles() { half::configure_tiles(); }
+#endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE
 }  // namespace dipedge

@@ -23,6 +23,12 @@ struct Buffer {
     int last = 0;
     float* data = nullptr;
 
+    // The same memory as cells of another kind.
+    template <class Cell>
+    Cell* as() const {
+        return reinterpret_cast<Cell*>(data);
+    }
+
     // Notes that operation `operation` reads or writes it.
     void touch(int operation) {
         if (operation < first) first = operation;
@@ -40,6 +46,12 @@ class Arena {
 
     // A buffer used by operation `operation` at first; touch() makes it live longer.
     Buffer* add(size_t floats, int operation);
+
+    // The same, its size counted in cells.
+    template <class Cell>
+    Buffer* add_cells(size_t cells, int operation) {
+        return add((cells * sizeof(Cell) + sizeof(float) - 1) / sizeof(float), operation);
+    }
 
     // A buffer that keeps its content between steps.
     Buffer* add_persistent(size_t floats);

@@ -1,82 +1,102 @@
 #include "engine/conv.h"
 
-#include "conv_norm_act/cpu.h"
+#include "engine/conv_backward.h"
+#include "engine/conv_input.h"
 #include "engine/conv_tile.h"
 #include "engine/tail.h"
 
 namespace dipedge {
 
-OutputGradient::OutputGradient(const Tail& tail) : tail(&tail), size(tail.last().size) {}
+template <class Cell>
+OutputGradient<Cell>::OutputGradient(const Tail<Cell>& tail) : tail(&tail), size(tail.last().size) {}
 
-std::vector<Buffer*> OutputGradient::reads() const {
+template <class Cell>
+std::vector<Buffer*> OutputGradient<Cell>::reads() const {
     if (tail) return {tail->last().y, tail->logit_gradient()};
     if (layer) return {layer->y, layer->d};
     return {plain};
 }
 
-void OutputGradient::pack(const Kernels& kernels, int row, int begin, int end, float* to) const {
+template <class Cell>
+void OutputGradient<Cell>::pack(const Kernels& kernels, int row, int begin, int end, Cell* to) const {
     if (tail) return tail->pack_gradient(kernels, row, begin, end, to);
     const size_t offset = (size_t)begin * size.padded;
     if (plain) {
-        const float* from = plain->data + (size_t)row * size.width * size.padded + offset;
-        std::memcpy(to, from, sizeof(float) * (end - begin) * size.padded);
+        const Cell* from = plain->as<Cell>() + (size_t)row * size.width * size.padded + offset;
+        std::memcpy(to, from, sizeof(Cell) * (end - begin) * size.padded);
         return;
     }
     const Norm& norm = layer->norm;
-    kernels.conv->norm_backward(layer->d_row(row) + offset, size.padded, layer->y_row(row) + offset,
-                                size.padded, end - begin, size.padded, norm.a.data(), norm.b.data(),
-                                norm.c.data(), to, size.padded);
+    kernels.of<Cell>().conv->norm_backward(layer->d_row(row) + offset, size.padded,
+                                           layer->y_row(row) + offset, size.padded, end - begin,
+                                           size.padded, norm.a.data(), norm.b.data(), norm.c.data(), to,
+                                           size.padded);
 }
 
-Geometry Conv::output_size(const Geometry& in, int out_channels, int stride) {
-    return Geometry((in.height + stride - 1) / stride, (in.width + stride - 1) / stride, out_channels);
+template <class Cell>
+Geometry Conv<Cell>::output_size(const Geometry& in, int out_channels, int stride) {
+    return Geometry((in.height + stride - 1) / stride, (in.width + stride - 1) / stride, out_channels,
+                    channel_block<Cell>);
 }
 
-Conv::Conv(Source& source, int out_channels, ConvShape shape)
+template <class Cell>
+Conv<Cell>::Conv(Source<Cell>& source, int out_channels, ConvShape shape)
     : source_(source),
       shape_(shape),
       out_(output_size(source.size, out_channels, shape.stride)),
-      depth_(source.depth()) {
-    packed_.resize(weight_floats());
-    packed_transposed_.resize((size_t)taps() * source.size.padded * out_.channels);
-}
+      depth_(source.depth()) {}
 
 // Few slabs: each has a whole weight gradient of its own (590 KB for 3x3 of 128 x 128) to be cleared,
 // written and added up.
-Slabs Conv::weight_slabs() const { return Slabs(out_, 2048); }
+template <class Cell>
+Slabs Conv<Cell>::weight_slabs() const {
+    return Slabs(out_, 2048);
+}
 
 // A small picture has fewer slabs than there may be cores; then each task takes one row of taps.
-bool Conv::tap_rows_split() const { return shape_.kernel > 1 && weight_slabs().count < 8; }
+template <class Cell>
+bool Conv<Cell>::tap_rows_split() const {
+    return shape_.kernel > 1 && weight_slabs().count < 8;
+}
 
-size_t Conv::partial_floats() const {
+template <class Cell>
+size_t Conv<Cell>::partial_floats() const {
     const Slabs slabs = shape_.kernel == 1 ? Slabs(source_.size) : weight_slabs();
     return (size_t)slabs.count * weight_floats();
 }
 
-size_t Conv::scratch_floats() const {
-    const size_t source_row = (size_t)(tile_width * shape_.stride + shape_.kernel) * source_.size.padded;
-    const size_t gradient_row = (size_t)(tile_width + 4 * shape_.kernel) * out_.padded;
-    const size_t border = source_.size.padded;
-    return std::max((size_t)shape_.kernel * source_row + gradient_row,
-                    (size_t)(shape_.kernel + 1) * gradient_row) +
-           border + source_.scratch_floats() + 64;
+// A bound on what any of the passes takes: a ring of source rows, a ring of gradient rows with their
+// turned copy, and a tile of float32 sums with its border.
+template <class Cell>
+size_t Conv<Cell>::scratch_bytes() const {
+    const size_t gradient_row = Scratch::bytes<Cell>((row_pixels() + 4 * shape_.kernel + 32) * out_.padded);
+    const size_t sums = (row_pixels() + 2 * shape_.kernel) *
+                        (size_t)std::max(source_.size.padded, out_.padded);
+    return RowRing<Cell>::bytes(source_, shape_, row_pixels()) + (shape_.kernel + 2) * gradient_row +
+           Scratch::bytes<float>(sums) + source_.scratch_bytes() + 1024;
 }
 
-void Conv::pack_weights(const Context& context) {
-    const size_t forward_floats = (size_t)depth_ * out_.padded;
-    const size_t backward_floats = (size_t)source_.size.padded * out_.channels;
+template <class Cell>
+void Conv<Cell>::pack_weights(const Context& context) {
+    const ConvKernels<Cell>& kernels = *context.of<Cell>().conv;
+    const size_t tap_floats = (size_t)depth_ * out_.padded;
+    if (packed_.empty()) {
+        forward_cells_ = kernels.packed_size(depth_, out_.padded);
+        backward_cells_ = source_.d ? kernels.packed_size(out_.channels, source_.size.padded) : 0;
+        packed_.resize(taps() * forward_cells_);
+        packed_transposed_.resize(taps() * backward_cells_);
+    }
     context.pool->run(taps(), [&](int tap, int) {
-        const float* weights = weights_ + tap * forward_floats;
-        context.kernels->conv->pack(weights, out_.padded, depth_, out_.padded,
-                                    packed_.data() + tap * forward_floats);
+        const float* weights = weights_ + tap * tap_floats;
+        kernels.pack(weights, out_.padded, depth_, out_.padded, packed_.data() + tap * forward_cells_);
         if (!source_.d) return;
-        context.kernels->conv->pack_transposed(weights, out_.padded, depth_, out_.channels,
-                                               source_.size.padded,
-                                               packed_transposed_.data() + tap * backward_floats);
+        kernels.pack_transposed(weights, out_.padded, depth_, out_.channels, source_.size.padded,
+                                packed_transposed_.data() + tap * backward_cells_);
     });
 }
 
-void Conv::forward(const Context& context, Buffer* y, Norm* norm) {
+template <class Cell>
+void Conv<Cell>::forward(const Context& context, Buffer* y, Norm* norm) {
     if (norm) norm->clear_sums();
     const Slabs slabs(out_);
     context.pool->run(slabs.count, [&](int slab, int worker) {
@@ -88,32 +108,34 @@ void Conv::forward(const Context& context, Buffer* y, Norm* norm) {
     if (norm) norm->finish_forward();
 }
 
-void Conv::forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm, float* scratch) {
-    const ConvKernels& kernels = *context.kernels->conv;
+template <class Cell>
+void Conv<Cell>::forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm,
+                              Scratch scratch) {
+    const ConvKernels<Cell>& kernels = *context.of<Cell>().conv;
     const int k = shape_.kernel;
-    float* memory = scratch + source_.scratch_floats();
-    RowRing ring(*context.kernels, source_, shape_, tile.begin, tile.end, memory, scratch);
-    Tap tap[49];
+    RowRing<Cell> ring(*context.kernels, source_, shape_, tile.begin, tile.end, false, scratch);
+    float* sums = scratch.template take<float>((size_t)tile.columns() * out_.padded);
+    Tap<Cell> tap[49];
     for (int row = tile.row_begin; row < tile.row_end; ++row) {
         for (int ky = 0; ky < k; ++ky) {
-            const float* packed_row = ring.row(row * shape_.stride - margin() + ky);
+            const Cell* packed_row = ring.row(row * shape_.stride - margin() + ky);
             for (int kx = 0; kx < k; ++kx) {
                 const size_t index = (size_t)ky * k + kx;
                 tap[index] = {packed_row + (size_t)kx * source_.size.padded,
-                              packed_.data() + index * depth_ * out_.padded};
+                              packed_.data() + index * forward_cells_};
             }
         }
-        float* to = y->data + ((size_t)row * out_.width + tile.begin) * out_.padded;
         kernels.multiply(tap, taps(), depth_, out_.padded, tile.columns(),
-                         (ptrdiff_t)ring.pixel_step() * source_.size.padded, to, out_.padded, false);
-        if (norm) {
-            kernels.moments(to, out_.padded, tile.columns(), out_.padded, norm->slab_sums(tile.slab));
-        }
+                         (ptrdiff_t)ring.step() * source_.size.padded, sums, out_.padded, false);
+        Cell* to = y->as<Cell>() + ((size_t)row * out_.width + tile.begin) * out_.padded;
+        kernels.store(sums, out_.padded, tile.columns(), out_.padded, to, out_.padded,
+                      norm ? norm->slab_sums(tile.slab) : nullptr);
     }
 }
 
-void Conv::backward(const Context& context, const OutputGradient& from, Buffer* partials, bool first,
-                    bool last) {
+template <class Cell>
+void Conv<Cell>::backward(const Context& context, const OutputGradient<Cell>& from, Buffer* partials,
+                          bool first, bool last) {
     Norm* norm = source_.d ? source_.own_norm() : nullptr;
     if (norm && last) norm->clear_sums();
     if (shape_.kernel == 1) {
@@ -124,5 +146,10 @@ void Conv::backward(const Context& context, const OutputGradient& from, Buffer* 
     }
     if (norm && last) norm->finish_backward();
 }
+
+template struct OutputGradient<float>;
+template struct OutputGradient<bf16>;
+template class Conv<float>;
+template class Conv<bf16>;
 
 }  // namespace dipedge

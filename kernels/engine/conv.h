@@ -3,26 +3,29 @@
 
 #include <vector>
 
+#include "conv_norm_act/cpu.h"
 #include "engine/layer.h"
 
 namespace dipedge {
 
+template <class Cell>
 class Tail;
 
 // Where the gradient by a convolution's output comes from: rows made on the fly by a layer's batch norm
 // or by the network's tail, or a plain picture (behind a separate decimation).
+template <class Cell>
 struct OutputGradient {
-    const Layer* layer = nullptr;
-    const Tail* tail = nullptr;
+    const Layer<Cell>* layer = nullptr;
+    const Tail<Cell>* tail = nullptr;
     Buffer* plain = nullptr;
     Geometry size;
 
-    explicit OutputGradient(const Layer* layer) : layer(layer), size(layer->size) {}
-    explicit OutputGradient(const Tail& tail);
+    explicit OutputGradient(const Layer<Cell>* layer) : layer(layer), size(layer->size) {}
+    explicit OutputGradient(const Tail<Cell>& tail);
     OutputGradient(Buffer* plain, Geometry size) : plain(plain), size(size) {}
 
     std::vector<Buffer*> reads() const;
-    void pack(const Kernels& kernels, int row, int begin, int end, float* to) const;
+    void pack(const Kernels& kernels, int row, int begin, int end, Cell* to) const;
 };
 
 struct ConvShape {
@@ -30,22 +33,23 @@ struct ConvShape {
     bool reflect = true;  // else zero padding
 };
 
+template <class Cell>
 class Conv {
   public:
     // weights, gradient: [kernel * kernel][depth][out.padded] in the flat parameter arrays; the depth
     // is source.depth(), rows in the source's physical channel order.
-    Conv(Source& source, int out_channels, ConvShape shape);
+    Conv(Source<Cell>& source, int out_channels, ConvShape shape);
     virtual ~Conv() = default;
 
     static Geometry output_size(const Geometry& in, int out_channels, int stride);
 
     const Geometry& out() const { return out_; }
     const ConvShape& shape() const { return shape_; }
-    Source& source() const { return source_; }
+    Source<Cell>& source() const { return source_; }
     int depth() const { return depth_; }
     size_t weight_floats() const { return (size_t)taps() * depth_ * out_.padded; }
     virtual size_t partial_floats() const;  // workspace of the weight gradient
-    virtual size_t scratch_floats() const;  // per worker
+    virtual size_t scratch_bytes() const;   // per worker
 
     void set_parameters(const float* weights, float* gradient) { weights_ = weights, gradient_ = gradient; }
 
@@ -57,8 +61,8 @@ class Conv {
 
     // Both gradients. `partials` is workspace. When the source wants its gradient: the first consumer
     // overwrites source.d, later ones add to it, and the last finishes it.
-    virtual void backward(const Context& context, const OutputGradient& from, Buffer* partials, bool first,
-                          bool last);
+    virtual void backward(const Context& context, const OutputGradient<Cell>& from, Buffer* partials,
+                          bool first, bool last);
 
   protected:
     const float* weights() const { return weights_; }
@@ -68,26 +72,30 @@ class Conv {
     struct Tile;
     int taps() const { return shape_.kernel * shape_.kernel; }
     int margin() const { return (shape_.kernel - 1) / 2; }
+    size_t row_pixels() const { return (size_t)tile_width * shape_.stride + shape_.kernel; }
     Slabs weight_slabs() const;
     bool tap_rows_split() const;
-    void forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm, float* scratch);
-    void weight_tile(const Context& context, const OutputGradient& from, const Tile& tile, int first_ky,
-                     int last_ky, float* dw, float* scratch);
-    void weight_gradient(const Context& context, const OutputGradient& from, Buffer* partials);
+    void forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm, Scratch scratch);
+    void weight_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile,
+                     int first_ky, int last_ky, float* dw, Scratch scratch);
+    void weight_gradient(const Context& context, const OutputGradient<Cell>& from, Buffer* partials);
     void add_partials(const Context& context, const Buffer* partials, int count);
-    void input_gradient(const Context& context, const OutputGradient& from, bool first, bool last);
-    void input_tile(const Context& context, const OutputGradient& from, const Tile& tile, bool first,
-                    bool last, float* scratch);
-    void pointwise_backward(const Context& context, const OutputGradient& from, Buffer* partials,
+    void input_gradient(const Context& context, const OutputGradient<Cell>& from, bool first, bool last);
+    void input_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile, bool first,
+                    bool last, Scratch scratch);
+    void pointwise_backward(const Context& context, const OutputGradient<Cell>& from, Buffer* partials,
                             bool first, bool last);
+    void pointwise_slab(const Context& context, const OutputGradient<Cell>& from, int slab, float* dw,
+                        bool first, bool last, Scratch scratch);
 
-    Source& source_;
+    Source<Cell>& source_;
     ConvShape shape_;
     Geometry out_;
     int depth_;
     const float* weights_ = nullptr;
     float* gradient_ = nullptr;
-    std::vector<float> packed_, packed_transposed_;
+    size_t forward_cells_ = 0, backward_cells_ = 0;  // of one tap's packed weights
+    std::vector<Cell> packed_, packed_transposed_;
 };
 
 }  // namespace dipedge

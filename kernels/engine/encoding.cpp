@@ -28,9 +28,10 @@ void fill_table(const std::vector<double>& frequencies, FeatureTable& table) {
 
 }  // namespace
 
-Encoding::Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient,
+template <class Cell>
+Encoding<Cell>::Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient,
                    Arena& arena)
-    : spec_(spec), source_(Geometry(height, width, spec.channels)) {
+    : spec_(spec), source_(Geometry(height, width, spec.channels, channel_block<Cell>)) {
     columns_.count = width;
     rows_.count = height;
     for (FeatureTable* table : {&columns_, &rows_}) {
@@ -38,13 +39,14 @@ Encoding::Encoding(const EncodingSpec& spec, int height, int width, bool dense, 
         table->gradient.resize(table->values.size());
     }
     if (!dense) return;
-    source_.values = arena.add_persistent(source_.size.floats());
+    source_.values = arena.add_persistent(source_.size.cells());
     const bool noisy_input = spec.perturbation > 0 && !spec.perturb_frequencies;
-    base_ = noisy_input ? arena.add_persistent(source_.size.floats()) : source_.values;
-    if (want_gradient) source_.d = arena.add_persistent(source_.size.floats());
+    base_ = noisy_input ? arena.add_persistent(source_.size.cells()) : source_.values;
+    if (want_gradient) source_.d = arena.add_persistent(source_.size.cells());
 }
 
-void Encoding::set_values(const float* z) {
+template <class Cell>
+void Encoding<Cell>::set_values(const float* z) {
     const Geometry& size = source_.size;
     for (size_t pixel = 0; pixel < size.pixels(); ++pixel) {
         std::memcpy(base_->data + pixel * size.padded, z + pixel * size.channels,
@@ -53,20 +55,33 @@ void Encoding::set_values(const float* z) {
     given_ = true;
 }
 
-void Encoding::get_values(float* z) const {
+template <class Cell>
+void Encoding<Cell>::read(const Buffer* from, float* to) const {
     const Geometry& size = source_.size;
     for (size_t pixel = 0; pixel < size.pixels(); ++pixel) {
-        std::memcpy(z + pixel * size.channels, base_->data + pixel * size.padded,
+        std::memcpy(to + pixel * size.channels, from->data + pixel * size.padded,
                     sizeof(float) * size.channels);
     }
 }
 
-void Encoding::set_frequencies(const float* frequencies, float* gradient) {
+template <class Cell>
+void Encoding<Cell>::get_values(float* z) const {
+    read(base_, z);
+}
+
+template <class Cell>
+void Encoding<Cell>::get_gradient(float* dz) const {
+    read(source_.d, dz);
+}
+
+template <class Cell>
+void Encoding<Cell>::set_frequencies(const float* frequencies, float* gradient) {
     frequencies_ = frequencies;
     frequency_gradient_ = gradient;
 }
 
-void Encoding::forward(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
+template <class Cell>
+void Encoding<Cell>::forward(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
     const bool features = !spec_.frequencies.empty() && !given_;
     const bool moving = spec_.learned || (spec_.perturb_frequencies && spec_.perturbation > 0);
     if (features && (moving || !made_)) {
@@ -80,7 +95,8 @@ void Encoding::forward(const Context& context, uint64_t seed, uint64_t step, boo
     if (base_ != source_.values) add_noise(context, seed, step, perturb ? spec_.perturbation : 0.0f);
 }
 
-void Encoding::make_tables(uint64_t seed, uint64_t step, bool perturb, const Context& context) {
+template <class Cell>
+void Encoding<Cell>::make_tables(uint64_t seed, uint64_t step, bool perturb, const Context& context) {
     std::vector<double> current = spec_.frequencies;
     if (frequencies_) current.assign(frequencies_, frequencies_ + current.size());
     if (perturb && spec_.perturb_frequencies && spec_.perturbation > 0) {
@@ -92,7 +108,8 @@ void Encoding::make_tables(uint64_t seed, uint64_t step, bool perturb, const Con
     fill_table(current, rows_);
 }
 
-void Encoding::fill_features(const Context& context) {
+template <class Cell>
+void Encoding<Cell>::fill_features(const Context& context) {
     const Geometry& size = source_.size;
     const size_t half = 2 * spec_.frequencies.size();
     context.pool->run(size.height, [&](int row, int) {
@@ -104,12 +121,13 @@ void Encoding::fill_features(const Context& context) {
     });
 }
 
-void Encoding::add_noise(const Context& context, uint64_t seed, uint64_t step, float sigma) {
+template <class Cell>
+void Encoding<Cell>::add_noise(const Context& context, uint64_t seed, uint64_t step, float sigma) {
     const Geometry& size = source_.size;
     const int shares = (int)((size.pixels() + noise_pixels - 1) / noise_pixels);
     const size_t values = noise_pixels * size.channels;
     context.pool->run((shares + 15) / 16, [&](int task, int worker) {
-        float* noise = context.scratch_of(worker);
+        float* noise = context.scratch_of(worker).template take<float>(values);
         for (int share = task * 16; share < std::min(shares, task * 16 + 16); ++share) {
             context.kernels->perturb->normal(seed, step, share * values / 4, values / 4, noise);
             const size_t first = share * noise_pixels, last = std::min(first + noise_pixels, size.pixels());
@@ -123,13 +141,14 @@ void Encoding::add_noise(const Context& context, uint64_t seed, uint64_t step, f
 }
 
 // Column sums of dz are the gradient by the column features, row sums that by the row features.
-void Encoding::reduce_to_tables(const Context& context) {
+template <class Cell>
+void Encoding<Cell>::reduce_to_tables(const Context& context) {
     const Geometry& size = source_.size;
     const size_t half = 2 * spec_.frequencies.size();
     std::vector<float> column_sums((size_t)size.width * size.padded, 0.0f), row_sum(size.padded);
     for (int row = 0; row < size.height; ++row) {
         std::fill(row_sum.begin(), row_sum.end(), 0.0f);
-        context.kernels->fourier->reduce_row(source_.d->data + (size_t)row * size.width * size.padded,
+        context.kernels->fp32.fourier->reduce_row(source_.d->data + (size_t)row * size.width * size.padded,
                                              size.width, size.padded, column_sums.data(), row_sum.data());
         std::copy_n(row_sum.data() + half, half, rows_.gradient.data() + row * half);
     }
@@ -139,7 +158,8 @@ void Encoding::reduce_to_tables(const Context& context) {
 }
 
 // d cos(u f) / df = -u sin(u f), d sin(u f) / df = u cos(u f).
-void Encoding::backward(const Context& context) {
+template <class Cell>
+void Encoding<Cell>::backward(const Context& context) {
     if (!frequency_gradient_ || given_) return;
     if (dense()) reduce_to_tables(context);
     const size_t n = spec_.frequencies.size();
@@ -155,5 +175,8 @@ void Encoding::backward(const Context& context) {
         frequency_gradient_[k] = (float)sum;
     }
 }
+
+template class Encoding<float>;
+template class Encoding<bf16>;
 
 }  // namespace dipedge

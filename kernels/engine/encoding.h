@@ -24,25 +24,45 @@ struct FeatureTable {
     std::vector<double> gradient;
 };
 
-class Encoding {
+// What a program needs of an encoding, whatever the cells of the layers behind it.
+class AnyEncoding {
+  public:
+    virtual ~AnyEncoding() = default;
+
+    // Whether z is made in memory at all.
+    virtual bool dense() const = 0;
+    virtual size_t values() const = 0;  // of z, channels without padding
+
+    // The unperturbed z [height, width, channels], to be set or read while nothing runs. Fourier
+    // features that are replaced by a given z stay replaced.
+    virtual void set_values(const float* z) = 0;
+    virtual void get_values(float* z) const = 0;
+    virtual void get_gradient(float* dz) const = 0;  // where it was asked for
+    virtual bool has_gradient() const = 0;
+
+    // Where learned frequencies [count] and their gradient lie among the parameters.
+    virtual void set_frequencies(const float* frequencies, float* gradient) = 0;
+};
+
+template <class Cell>
+class Encoding : public AnyEncoding {
   public:
     // With `dense` z is made in memory, [height, width, channels]; without (Fourier features that are
     // not perturbed themselves, and pointwise consumers) there are only the two tables.
     Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient, Arena& arena);
 
-    InputSource& source() { return source_; }
+    InputSource<Cell>& source() { return source_; }
     const EncodingSpec& spec() const { return spec_; }
-    bool dense() const { return source_.values != nullptr; }
+    bool dense() const override { return source_.values != nullptr; }
+    size_t values() const override { return source_.size.pixels() * source_.size.channels; }
+    bool has_gradient() const override { return source_.d != nullptr; }
     FeatureTable& columns() { return columns_; }
     FeatureTable& rows() { return rows_; }
 
-    // The unperturbed z [height, width, channels], to be set or read while nothing runs. Fourier
-    // features that are replaced by a given z stay replaced.
-    void set_values(const float* z);
-    void get_values(float* z) const;
-
-    // Where learned frequencies [count] and their gradient lie among the parameters.
-    void set_frequencies(const float* frequencies, float* gradient);
+    void set_values(const float* z) override;
+    void get_values(float* z) const override;
+    void get_gradient(float* dz) const override;
+    void set_frequencies(const float* frequencies, float* gradient) override;
 
     // Makes z for step number `step`, perturbed or as it is.
     void forward(const Context& context, uint64_t seed, uint64_t step, bool perturb);
@@ -51,13 +71,14 @@ class Encoding {
     void backward(const Context& context);
 
   private:
+    void read(const Buffer* from, float* to) const;
     void make_tables(uint64_t seed, uint64_t step, bool perturb, const Context& context);
     void fill_features(const Context& context);
     void add_noise(const Context& context, uint64_t seed, uint64_t step, float sigma);
     void reduce_to_tables(const Context& context);
 
     EncodingSpec spec_;
-    InputSource source_;
+    InputSource<Cell> source_;
     Buffer* base_ = nullptr;  // z before perturbation, when that is kept apart
     bool given_ = false;
     bool made_ = false;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "conv_norm_act/cpu.h"
 
@@ -51,28 +50,46 @@ void Norm::finish_backward() {
     }
 }
 
-void InputSource::pack(const Kernels&, int row, int begin, int end, int step, float* to,
-                       ptrdiff_t stride, float*) const {
+template <class Cell>
+void InputSource<Cell>::pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to,
+                             ptrdiff_t stride, Scratch) const {
     const float* from = values->data + ((size_t)row * size.width + begin) * size.padded;
-    for (int x = begin; x < end; x += step, to += stride, from += (size_t)step * size.padded) {
-        std::memcpy(to, from, sizeof(float) * size.padded);
-    }
+    kernels.of<Cell>().conv->store(from, (ptrdiff_t)step * size.padded, (end - begin + step - 1) / step,
+                                   size.padded, to, stride, nullptr);
 }
 
-Layer::Layer(Geometry size, float slope, float eps) : Source(size), norm(size, eps), slope(slope) {}
-
-void Layer::pack(const Kernels& kernels, int row, int begin, int end, int step, float* to,
-                 ptrdiff_t stride, float*) const {
-    kernels.conv->norm_act(y_row(row) + (size_t)begin * size.padded, (ptrdiff_t)step * size.padded,
-                           (end - begin + step - 1) / step, size.padded, norm.scale.data(),
-                           norm.shift.data(), slope, to, stride);
+template <class Cell>
+void InputSource<Cell>::receive(const Kernels& kernels, int, int row, int begin, int end, const float* fresh,
+                                ptrdiff_t stride, bool first, bool, Scratch) {
+    float* to = d->data + ((size_t)row * size.width + begin) * size.padded;
+    kernels.fp32.conv->store_gradient(fresh, stride, first ? nullptr : to, end - begin, size.padded, to,
+                                      size.padded);
 }
 
-void Layer::finish_gradient(const Kernels& kernels, int slab, int row, int begin, int end, float*) {
+template <class Cell>
+void Layer<Cell>::pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to,
+                       ptrdiff_t stride, Scratch) const {
+    kernels.of<Cell>().conv->norm_act(y_row(row) + (size_t)begin * size.padded,
+                                      (ptrdiff_t)step * size.padded, (end - begin + step - 1) / step,
+                                      size.padded, norm.scale.data(), norm.shift.data(), slope, to, stride);
+}
+
+template <class Cell>
+void Layer<Cell>::receive(const Kernels& kernels, int slab, int row, int begin, int end,
+                          const float* fresh, ptrdiff_t stride, bool first, bool last, Scratch) {
+    const ConvKernels<Cell>& conv = *kernels.of<Cell>().conv;
     const size_t offset = (size_t)begin * size.padded;
-    kernels.conv->act_backward(d_row(row) + offset, size.padded, y_row(row) + offset, size.padded,
-                               end - begin, size.padded, norm.scale.data(), norm.shift.data(), slope,
-                               norm.spread.data(), norm.centre.data(), norm.slab_sums(slab));
+    Cell* to = d_row(row) + offset;
+    const Cell* earlier = first ? nullptr : to;
+    if (!last) return conv.store_gradient(fresh, stride, earlier, end - begin, size.padded, to, size.padded);
+    conv.act_backward(fresh, stride, earlier, y_row(row) + offset, size.padded, end - begin, size.padded,
+                      norm.scale.data(), norm.shift.data(), slope, norm.spread.data(), norm.centre.data(),
+                      to, size.padded, norm.slab_sums(slab));
 }
+
+template struct InputSource<float>;
+template struct InputSource<bf16>;
+template struct Layer<float>;
+template struct Layer<bf16>;
 
 }  // namespace dipedge

@@ -33,21 +33,22 @@ struct Norm {
 };
 
 // Something a convolution reads row by row, and whose gradient it writes row by row.
+template <class Cell>
 struct Source {
     explicit Source(Geometry size) : size(size) {}
     virtual ~Source() = default;
 
-    // Writes pixels begin, begin + step, ... below end of a row to `to`, `stride` floats apart.
-    // scratch has room for scratch_floats().
-    virtual void pack(const Kernels& kernels, int row, int begin, int end, int step, float* to,
-                      ptrdiff_t stride, float* scratch) const = 0;
+    // Writes pixels begin, begin + step, ... below end of a row to `to`, `stride` cells apart.
+    virtual void pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to,
+                      ptrdiff_t stride, Scratch scratch) const = 0;
 
-    // Called when the gradient of pixels [begin, end) of a row is complete in `d`: turns it into the
-    // gradient by the normalised value and adds to the slab's sums.
-    virtual void finish_gradient(const Kernels& kernels, int slab, int row, int begin, int end,
-                                 float* scratch) = 0;
+    // Takes the gradient of pixels [begin, end) of a row, `stride` floats a pixel. The first of several
+    // consumers overwrites what is kept, later ones add, and the last turns it into the gradient by the
+    // normalised value and adds to the slab's sums.
+    virtual void receive(const Kernels& kernels, int slab, int row, int begin, int end, const float* fresh,
+                         ptrdiff_t stride, bool first, bool last, Scratch scratch) = 0;
 
-    virtual size_t scratch_floats() const { return 0; }
+    virtual size_t scratch_bytes() const { return 0; }  // that pack and receive take
     virtual int depth() const { return size.channels; }  // leading channels that may be nonzero
     virtual Norm* own_norm() { return nullptr; }
     virtual std::vector<Buffer*> reads() const = 0;  // what pack needs in memory
@@ -56,15 +57,19 @@ struct Source {
     virtual int place_of(int channel) const { return channel; }
 
     Geometry size;
-    Buffer* d = nullptr;  // gradient, [height, width, padded]; null when nobody asks for it
+    Buffer* d = nullptr;  // gradient, [height, width, padded] cells; null when nobody asks for it
 };
 
-// z itself.
-struct InputSource : Source {
-    using Source::Source;
-    void pack(const Kernels&, int row, int begin, int end, int step, float* to, ptrdiff_t stride,
-              float*) const override;
-    void finish_gradient(const Kernels&, int, int, int, int, float*) override {}
+// z itself. It and its gradient are float32 in memory, whatever the cells of the layers.
+template <class Cell>
+struct InputSource : Source<Cell> {
+    using Source<Cell>::Source;
+    using Source<Cell>::size;
+    using Source<Cell>::d;
+    void pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to, ptrdiff_t stride,
+              Scratch) const override;
+    void receive(const Kernels& kernels, int slab, int row, int begin, int end, const float* fresh,
+                 ptrdiff_t stride, bool first, bool last, Scratch) override;
     std::vector<Buffer*> reads() const override {
         if (!values) return {};
         return {values};
@@ -74,16 +79,20 @@ struct InputSource : Source {
 };
 
 // A convolution's output y with its batch norm and LeakyReLU still to be applied.
-struct Layer : Source {
-    Layer(Geometry size, float slope, float eps);
-    void pack(const Kernels& kernels, int row, int begin, int end, int step, float* to, ptrdiff_t stride,
-              float*) const override;
-    void finish_gradient(const Kernels& kernels, int slab, int row, int begin, int end,
-                         float*) override;
+template <class Cell>
+struct Layer : Source<Cell> {
+    using Source<Cell>::size;
+    using Source<Cell>::d;
+
+    Layer(Geometry size, float slope, float eps) : Source<Cell>(size), norm(size, eps), slope(slope) {}
+    void pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to, ptrdiff_t stride,
+              Scratch) const override;
+    void receive(const Kernels& kernels, int slab, int row, int begin, int end, const float* fresh,
+                 ptrdiff_t stride, bool first, bool last, Scratch) override;
     Norm* own_norm() override { return &norm; }
     std::vector<Buffer*> reads() const override { return {y}; }
-    const float* y_row(int row) const { return y->data + (size_t)row * size.width * size.padded; }
-    float* d_row(int row) const { return d->data + (size_t)row * size.width * size.padded; }
+    const Cell* y_row(int row) const { return y->as<Cell>() + (size_t)row * size.width * size.padded; }
+    Cell* d_row(int row) const { return d->template as<Cell>() + (size_t)row * size.width * size.padded; }
 
     Norm norm;
     float slope;

@@ -7,22 +7,26 @@ namespace dipedge {
 
 // Physical channel order is the deep part (padded), then the skip part; the description's order (and
 // PyTorch's) is skip first. The deep part is cropped to `size` at the end.
-struct Merge : Source {
-    // skip may be null. Both layers feed nothing else, so their gradients are written here alone.
-    Merge(Layer& deep, Layer* skip, int height, int width, bool bilinear, float eps);
+template <class Cell>
+struct Merge : Source<Cell> {
+    using Source<Cell>::size;
+    using Source<Cell>::d;
 
-    void pack(const Kernels& kernels, int row, int begin, int end, int step, float* to, ptrdiff_t stride,
-              float* scratch) const override;
-    void finish_gradient(const Kernels& kernels, int slab, int row, int begin, int end,
-                         float* scratch) override;
-    size_t scratch_floats() const override;
+    // skip may be null. Both layers feed nothing else, so their gradients are written here alone.
+    Merge(Layer<Cell>& deep, Layer<Cell>* skip, int height, int width, bool bilinear, float eps);
+
+    void pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to, ptrdiff_t stride,
+              Scratch scratch) const override;
+    void receive(const Kernels& kernels, int slab, int row, int begin, int end, const float* fresh,
+                 ptrdiff_t stride, bool first, bool last, Scratch scratch) override;
+    size_t scratch_bytes() const override;
     int depth() const override;
     int place_of(int channel) const override;
     Norm* own_norm() override { return &norm; }
     std::vector<Buffer*> reads() const override;
-    size_t backward_scratch_floats() const { return (size_t)(tile_width + 8) * deep_.size.padded * 6; }
-    Layer& deep() const { return deep_; }
-    Layer* skip() const { return skip_; }
+    size_t backward_scratch_bytes() const { return Scratch::bytes<float>(row_floats() * 7); }
+    Layer<Cell>& deep() const { return deep_; }
+    Layer<Cell>* skip() const { return skip_; }
 
     // The statistics of the concatenated picture.
     void forward(const Context& context);
@@ -33,16 +37,19 @@ struct Merge : Source {
     Norm norm;
 
   private:
-    void pack_scaled(const Kernels& kernels, int row, int begin, int end, const float* scale,
-                     const float* shift, float* to, ptrdiff_t stride, float* scratch) const;
-    void pack_deep(const Kernels& kernels, int row, int begin, int end, const float* scale,
-                   const float* shift, float* to, ptrdiff_t stride, float* scratch) const;
+    // The widest row a convolution asks for has tile_width + 6 pixels.
+    size_t row_floats() const { return (size_t)(tile_width + 8) * size.padded; }
+    void blend_deep(const Kernels& kernels, int row, int begin, int end, const float* scale,
+                    const float* shift, float* to) const;
+    void pack_raw(const Kernels& kernels, int row, int begin, int end, float* to, Scratch scratch) const;
+    void pack_raw_deep(const Kernels& kernels, int row, int begin, int end, float* to, ptrdiff_t stride,
+                       Scratch scratch) const;
     void skip_backward(const Context& context);
     void deep_backward(const Context& context);
-    void deep_tile(const Context& context, int slab, int begin, int end, float* scratch);
+    void deep_tile(const Context& context, int slab, int begin, int end, Scratch scratch);
 
-    Layer& deep_;
-    Layer* skip_;
+    Layer<Cell>& deep_;
+    Layer<Cell>* skip_;
     bool bilinear_;
     std::vector<float> ones_, zeros_;  // the identity in place of the norm's affine map
 };

@@ -7,11 +7,16 @@
 
 namespace dipedge {
 
-Network::Network(const NetworkSpec& spec, Encoding& encoding, int outputs, DataTerm term,
-                 Parameters& parameters, Arena& arena)
-    : spec_(spec), encoding_(encoding), parameters_(parameters), arena_(arena), levels_(spec.levels.size()) {
-    Layer* last = build_level(0, encoding.source());
-    tail_ = std::make_unique<Tail>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size());
+template <class Cell>
+Network<Cell>::Network(const NetworkSpec& spec, std::unique_ptr<Encoding<Cell>> encoding, int outputs,
+                       DataTerm term, Parameters& parameters, Arena& arena)
+    : spec_(spec),
+      encoding_(std::move(encoding)),
+      parameters_(parameters),
+      arena_(arena),
+      levels_(spec.levels.size()) {
+    Layer<Cell>* last = build_level(0, encoding_->source());
+    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size());
     parameters.add_head("head.conv.weight", outputs, last->size.channels, last->size.padded);
     parameters.add_vector("head.conv.bias", in_order(outputs), outputs);
     bindings_.push_back([this](Parameters& all) {
@@ -27,16 +32,19 @@ Network::Network(const NetworkSpec& spec, Encoding& encoding, int outputs, DataT
     build_backward(0);
 }
 
-void Network::add(std::vector<Buffer*> uses, Operation operation) {
+template <class Cell>
+void Network<Cell>::add(std::vector<Buffer*> uses, Operation operation) {
     for (Buffer* buffer : uses) buffer->touch((int)operations_.size());
     operations_.push_back(std::move(operation));
 }
 
-void Network::want_gradient(Source& source) {
-    if (!source.d) source.d = arena_.add(source.size.floats(), (int)operations_.size());
+template <class Cell>
+void Network<Cell>::want_gradient(Source<Cell>& source) {
+    if (!source.d) source.d = arena_.template add_cells<Cell>(source.size.cells(), (int)operations_.size());
 }
 
-void Network::add_norm(const std::string& name, Norm& norm, const Source& source) {
+template <class Cell>
+void Network<Cell>::add_norm(const std::string& name, Norm& norm, const Source<Cell>& source) {
     std::vector<int> places;
     for (int channel = 0; channel < source.size.channels; ++channel) {
         places.push_back(source.place_of(channel));
@@ -55,13 +63,14 @@ void Network::add_norm(const std::string& name, Norm& norm, const Source& source
 
 // A bias ahead of a batch norm changes nothing and has no gradient; it is kept for its name's sake (files
 // and other engines have it) and takes no part in any kernel.
-Conv* Network::add_conv(const std::string& name, Source& source, int channels, int kernel, int stride) {
-    if (&source == &encoding_.source() && !encoding_.dense()) {
-        convs_.push_back(std::make_unique<FourierConv>(encoding_, channels, stride));
+template <class Cell>
+Conv<Cell>* Network<Cell>::add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel, int stride) {
+    if (&source == &encoding_->source() && !encoding_->dense()) {
+        convs_.push_back(std::make_unique<FourierConv<Cell>>(*encoding_, channels, stride));
     } else {
-        convs_.push_back(std::make_unique<Conv>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
+        convs_.push_back(std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
     }
-    Conv* conv = convs_.back().get();
+    Conv<Cell>* conv = convs_.back().get();
     std::vector<int> places;
     for (int channel = 0; channel < source.size.channels; ++channel) {
         places.push_back(source.place_of(channel));
@@ -76,19 +85,21 @@ Conv* Network::add_conv(const std::string& name, Source& source, int channels, i
     return conv;
 }
 
-Layer* Network::add_layer(const std::string& name, const Geometry& size) {
-    auto owned = std::make_unique<Layer>(size, spec_.slope, spec_.bn_eps);
-    Layer* layer = owned.get();
+template <class Cell>
+Layer<Cell>* Network<Cell>::add_layer(const std::string& name, const Geometry& size) {
+    auto owned = std::make_unique<Layer<Cell>>(size, spec_.slope, spec_.bn_eps);
+    Layer<Cell>* layer = owned.get();
     sources_.push_back(std::move(owned));
-    layer->y = arena_.add(size.floats(), (int)operations_.size());
+    layer->y = arena_.template add_cells<Cell>(size.cells(), (int)operations_.size());
     add_norm(name + ".bn", layer->norm, *layer);
     return layer;
 }
 
-Layer* Network::add_conv_layer(const std::string& name, Source& source, int channels, int kernel,
-                               Conv*& conv) {
+template <class Cell>
+Layer<Cell>* Network<Cell>::add_conv_layer(const std::string& name, Source<Cell>& source, int channels, int kernel,
+                               Conv<Cell>*& conv) {
     conv = add_conv(name, source, channels, kernel, 1);
-    Layer* layer = add_layer(name, conv->out());
+    Layer<Cell>* layer = add_layer(name, conv->out());
     std::vector<Buffer*> uses = source.reads();
     uses.push_back(layer->y);
     add(uses, [conv, layer](const Context& context) {
@@ -98,23 +109,25 @@ Layer* Network::add_conv_layer(const std::string& name, Source& source, int chan
 }
 
 // Moments of a picture that no convolution made directly.
-static void take_moments(const Context& context, Layer& layer) {
+template <class Cell>
+static void take_moments(const Context& context, Layer<Cell>& layer) {
     const Slabs slabs(layer.size);
     layer.norm.clear_sums();
     context.pool->run(slabs.count, [&](int slab, int) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
-            context.kernels->conv->moments(layer.y_row(row), layer.size.padded, layer.size.width,
+            context.of<Cell>().conv->moments(layer.y_row(row), layer.size.padded, layer.size.width,
                                            layer.size.padded, layer.norm.slab_sums(slab));
         }
     });
     layer.norm.finish_forward();
 }
 
-Layer* Network::add_down(const std::string& name, Level& level, Source& source, const LevelSpec& spec) {
+template <class Cell>
+Layer<Cell>* Network<Cell>::add_down(const std::string& name, Level& level, Source<Cell>& source, const LevelSpec& spec) {
     const bool strided = spec_.downsample == Downsample::stride;
-    Conv* conv = level.down_conv = add_conv(name, source, spec.down, spec.kernel_down, strided ? 2 : 1);
+    Conv<Cell>* conv = level.down_conv = add_conv(name, source, spec.down, spec.kernel_down, strided ? 2 : 1);
     const Geometry in = conv->out();
-    Layer* layer = add_layer(name, Conv::output_size(source.size, spec.down, 2));
+    Layer<Cell>* layer = add_layer(name, Conv<Cell>::output_size(source.size, spec.down, 2));
     std::vector<Buffer*> uses = source.reads();
     if (strided) {
         uses.push_back(layer->y);
@@ -123,16 +136,24 @@ Layer* Network::add_down(const std::string& name, Level& level, Source& source, 
         });
         return layer;
     }
-    Buffer* full = level.full = arena_.add(in.floats(), (int)operations_.size());
+    Buffer* full = level.full = arena_.template add_cells<Cell>(in.cells(), (int)operations_.size());
     uses.push_back(full);
     add(uses, [conv, full](const Context& context) { conv->forward(context, full, nullptr); });
+    add_decimation(level, layer, in);
+    return layer;
+}
+
+// Pooling and Lanczos are there for float cells alone; program.cpp refuses them with others.
+template <class Cell>
+void Network<Cell>::add_decimation(Level& level, Layer<Cell>* layer, const Geometry& in) {
+    Buffer* full = level.full;
     if (spec_.downsample == Downsample::avg || spec_.downsample == Downsample::max) {
         const bool maximum = spec_.downsample == Downsample::max;
         add({full, layer->y}, [=](const Context& context) {
             pool_forward(context, in, maximum, full->data, layer->y->data);
             take_moments(context, *layer);
         });
-        return layer;
+        return;
     }
     const int lobes = spec_.downsample == Downsample::lanczos2 ? 2 : 3;
     decimations_.push_back(
@@ -143,11 +164,11 @@ Layer* Network::add_down(const std::string& name, Level& level, Source& source, 
         lanczos->forward(context, full->data, workspace->data, layer->y->data);
         take_moments(context, *layer);
     });
-    return layer;
 }
 
 // The order in which tensors are named is PyTorch's order of construction (dipedge/priors.py).
-Layer* Network::build_level(int index, Source& source) {
+template <class Cell>
+Layer<Cell>* Network<Cell>::build_level(int index, Source<Cell>& source) {
     Level& level = levels_[index];
     const LevelSpec& spec = spec_.levels[index];
     const std::string name = "level" + std::to_string(index);
@@ -159,10 +180,10 @@ Layer* Network::build_level(int index, Source& source) {
     level.refine = add_conv_layer(name + ".refine", *level.down, spec.down, spec.kernel_down,
                                   level.refine_conv);
     const bool deepest = index + 1 == (int)levels_.size();
-    Layer* deep = deepest ? level.refine : build_level(index + 1, *level.refine);
-    auto owned = std::make_unique<Merge>(*deep, level.skip, source.size.height, source.size.width,
+    Layer<Cell>* deep = deepest ? level.refine : build_level(index + 1, *level.refine);
+    auto owned = std::make_unique<Merge<Cell>>(*deep, level.skip, source.size.height, source.size.width,
                                          spec_.bilinear, spec_.bn_eps);
-    Merge* merge = level.merge = owned.get();
+    Merge<Cell>* merge = level.merge = owned.get();
     sources_.push_back(std::move(owned));
     add_norm(name + ".merge.bn", merge->norm, *merge);
     add(merge->reads(), [merge](const Context& context) { merge->forward(context); });
@@ -172,8 +193,9 @@ Layer* Network::build_level(int index, Source& source) {
     return level.up1x1;
 }
 
-void Network::add_conv_backward(Conv& conv, OutputGradient from, bool first, bool last) {
-    Source& source = conv.source();
+template <class Cell>
+void Network<Cell>::add_conv_backward(Conv<Cell>& conv, OutputGradient<Cell> from, bool first, bool last) {
+    Source<Cell>& source = conv.source();
     std::vector<Buffer*> uses = source.reads();
     for (Buffer* buffer : from.reads()) uses.push_back(buffer);
     uses.push_back(partials_);
@@ -183,13 +205,14 @@ void Network::add_conv_backward(Conv& conv, OutputGradient from, bool first, boo
     });
 }
 
-void Network::add_down_backward(Level& level, bool last) {
-    const Layer* down = level.down;
-    const OutputGradient from(down);
+template <class Cell>
+void Network<Cell>::add_down_backward(Level& level, bool last) {
+    const Layer<Cell>* down = level.down;
+    const OutputGradient<Cell> from(down);
     if (!level.full) return add_conv_backward(*level.down_conv, from, true, last);
     const Geometry full = level.down_conv->out();
-    Buffer* pooled = arena_.add(down->size.floats(), (int)operations_.size());
-    Buffer* spread = arena_.add(full.floats(), (int)operations_.size());
+    Buffer* pooled = arena_.add(down->size.cells(), (int)operations_.size());
+    Buffer* spread = arena_.add(full.cells(), (int)operations_.size());
     Buffer* workspace =
         arena_.add(level.lanczos ? level.lanczos->workspace_floats() : 0, (int)operations_.size());
     const LanczosDecimation* lanczos = level.lanczos;
@@ -198,7 +221,7 @@ void Network::add_down_backward(Level& level, bool last) {
     add({down->y, down->d, level.full, pooled, spread, workspace}, [=](const Context& context) {
         const size_t row_floats = (size_t)from.size.width * from.size.padded;
         context.pool->run(from.size.height, [&](int row, int) {
-            from.pack(*context.kernels, row, 0, from.size.width, pooled->data + row * row_floats);
+            from.pack(*context.kernels, row, 0, from.size.width, pooled->as<Cell>() + row * row_floats);
         });
         if (lanczos) {
             lanczos->adjoint(context, pooled->data, workspace->data, spread->data);
@@ -206,25 +229,26 @@ void Network::add_down_backward(Level& level, bool last) {
             pool_adjoint(context, full, maximum, pooled->data, before->data, spread->data);
         }
     });
-    add_conv_backward(*level.down_conv, OutputGradient(spread, full), true, last);
+    add_conv_backward(*level.down_conv, OutputGradient<Cell>(spread, full), true, last);
 }
 
-void Network::build_backward(int index) {
+template <class Cell>
+void Network<Cell>::build_backward(int index) {
     Level& level = levels_[index];
-    const auto from = [&](const Layer* layer) {
-        return layer == &tail_->last() ? OutputGradient(*tail_) : OutputGradient(layer);
+    const auto from = [&](const Layer<Cell>* layer) {
+        return layer == &tail_->last() ? OutputGradient<Cell>(*tail_) : OutputGradient<Cell>(layer);
     };
     if (level.up1x1) {
         want_gradient(*level.up);
         add_conv_backward(*level.up1x1_conv, from(level.up1x1), true, true);
     }
-    Merge* merge = level.merge;
+    Merge<Cell>* merge = level.merge;
     want_gradient(*merge);
     add_conv_backward(*level.up_conv, from(level.up), true, true);
     std::vector<Buffer*> uses = merge->reads();
     want_gradient(merge->deep());
     if (level.skip) want_gradient(*level.skip);
-    for (Source* source : {(Source*)merge, (Source*)&merge->deep(), (Source*)level.skip}) {
+    for (Source<Cell>* source : {(Source<Cell>*)merge, (Source<Cell>*)&merge->deep(), (Source<Cell>*)level.skip}) {
         if (source) uses.push_back(source->d);
     }
     add(uses, [merge](const Context& context) { merge->backward(context); });
@@ -236,20 +260,30 @@ void Network::build_backward(int index) {
     if (level.skip) add_conv_backward(*level.skip_conv, from(level.skip), false, true);
 }
 
-size_t Network::scratch_floats() const {
-    size_t floats = 4096;
-    for (const auto& conv : convs_) floats = std::max(floats, conv->scratch_floats());
-    for (const Level& level : levels_) floats = std::max(floats, level.merge->backward_scratch_floats());
-    return floats;
+template <class Cell>
+size_t Network<Cell>::scratch_bytes() const {
+    size_t bytes = 65536;
+    for (const auto& conv : convs_) bytes = std::max(bytes, conv->scratch_bytes());
+    for (const Level& level : levels_) {
+        bytes = std::max({bytes, level.merge->backward_scratch_bytes(), 2 * level.merge->scratch_bytes()});
+    }
+    return (bytes + 63) / 64 * 64;
 }
 
-void Network::bind(Parameters& parameters) {
+template <class Cell>
+void Network<Cell>::bind(Parameters& parameters) {
     for (const auto& binding : bindings_) binding(parameters);
 }
 
-void Network::run(const Context& context) {
+template <class Cell>
+void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
+    encoding_->forward(context, seed, step, perturb);
     for (const auto& conv : convs_) conv->pack_weights(context);
     for (const Operation& operation : operations_) operation(context);
+    if (encoding_->spec().learned) encoding_->backward(context);
 }
+
+template class Network<float>;
+template class Network<bf16>;
 
 }  // namespace dipedge

@@ -33,56 +33,73 @@ struct NetworkSpec {
     float slope = 0.2f, bn_eps = 1e-5f;
 };
 
-class Network {
+// What a program needs of a network, whatever its cells.
+class AnyNetwork {
   public:
-    // Lays out parameters and buffers; nothing is allocated before arena.place().
-    Network(const NetworkSpec& spec, Encoding& encoding, int outputs, DataTerm term,
-            Parameters& parameters, Arena& arena);
+    virtual ~AnyNetwork() = default;
 
     // Sets addresses, once the arena is placed.
-    void bind(Parameters& parameters);
+    virtual void bind(Parameters& parameters) = 0;
 
-    // Forward, loss and all gradients, at the current parameters and z.
-    void run(const Context& context);
+    // Makes z for step number `step`, then forward, loss and all gradients, at the current parameters.
+    virtual void run(const Context& context, uint64_t seed, uint64_t step, bool perturb) = 0;
 
-    Tail& tail() { return *tail_; }
-    size_t scratch_floats() const;
+    virtual size_t scratch_bytes() const = 0;
+    virtual AnyTail& tail() = 0;
+    virtual AnyEncoding& encoding() = 0;
+};
+
+template <class Cell>
+class Network : public AnyNetwork {
+  public:
+    // Lays out parameters and buffers; nothing is allocated before arena.place().
+    Network(const NetworkSpec& spec, std::unique_ptr<Encoding<Cell>> encoding, int outputs, DataTerm term,
+            Parameters& parameters, Arena& arena);
+
+    void bind(Parameters& parameters) override;
+    void run(const Context& context, uint64_t seed, uint64_t step, bool perturb) override;
+    size_t scratch_bytes() const override;
+    Tail<Cell>& tail() override { return *tail_; }
+    Encoding<Cell>& encoding() override { return *encoding_; }
 
   private:
     using Operation = std::function<void(const Context&)>;
 
     // The layers and convolutions of one level.
     struct Level {
-        Source* input = nullptr;
-        Layer *skip = nullptr, *down = nullptr, *refine = nullptr, *up = nullptr, *up1x1 = nullptr;
-        Merge* merge = nullptr;
-        Conv *skip_conv = nullptr, *down_conv = nullptr, *refine_conv = nullptr, *up_conv = nullptr,
+        Source<Cell>* input = nullptr;
+        Layer<Cell> *skip = nullptr, *down = nullptr, *refine = nullptr, *up = nullptr, *up1x1 = nullptr;
+        Merge<Cell>* merge = nullptr;
+        Conv<Cell> *skip_conv = nullptr, *down_conv = nullptr, *refine_conv = nullptr, *up_conv = nullptr,
              *up1x1_conv = nullptr;
         Buffer* full = nullptr;  // the down convolution's output when it is decimated afterwards
         const LanczosDecimation* lanczos = nullptr;
     };
 
     void add(std::vector<Buffer*> uses, Operation operation);
-    Conv* add_conv(const std::string& name, Source& source, int channels, int kernel, int stride);
-    Layer* add_layer(const std::string& name, const Geometry& size);
-    Layer* add_conv_layer(const std::string& name, Source& source, int channels, int kernel, Conv*& conv);
-    Layer* add_down(const std::string& name, Level& level, Source& source, const LevelSpec& spec);
-    Layer* build_level(int index, Source& source);
-    void add_norm(const std::string& name, Norm& norm, const Source& source);
-    void want_gradient(Source& source);
+    Conv<Cell>* add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel, int stride);
+    Layer<Cell>* add_layer(const std::string& name, const Geometry& size);
+    Layer<Cell>* add_conv_layer(const std::string& name, Source<Cell>& source, int channels, int kernel,
+                                Conv<Cell>*& conv);
+    Layer<Cell>* add_down(const std::string& name, Level& level, Source<Cell>& source,
+                          const LevelSpec& spec);
+    void add_decimation(Level& level, Layer<Cell>* layer, const Geometry& in);
+    Layer<Cell>* build_level(int index, Source<Cell>& source);
+    void add_norm(const std::string& name, Norm& norm, const Source<Cell>& source);
+    void want_gradient(Source<Cell>& source);
     void build_backward(int index);
-    void add_conv_backward(Conv& conv, OutputGradient from, bool first, bool last);
+    void add_conv_backward(Conv<Cell>& conv, OutputGradient<Cell> from, bool first, bool last);
     void add_down_backward(Level& level, bool last);
 
     NetworkSpec spec_;
-    Encoding& encoding_;
+    std::unique_ptr<Encoding<Cell>> encoding_;
     Parameters& parameters_;
     Arena& arena_;
-    std::vector<std::unique_ptr<Source>> sources_;
-    std::vector<std::unique_ptr<Conv>> convs_;
+    std::vector<std::unique_ptr<Source<Cell>>> sources_;
+    std::vector<std::unique_ptr<Conv<Cell>>> convs_;
     std::vector<std::unique_ptr<LanczosDecimation>> decimations_;
     std::vector<Level> levels_;
-    std::unique_ptr<Tail> tail_;
+    std::unique_ptr<Tail<Cell>> tail_;
     Buffer* partials_ = nullptr;
     std::vector<Operation> operations_;
     std::vector<std::function<void(Parameters&)>> bindings_;

@@ -89,7 +89,7 @@ void Optimiser::muon_matrix(const Context& context, const Matrix& matrix, Worksp
 // short one; the polynomial is taken on the outputs' side either way, which only costs arithmetic.
 void Optimiser::orthogonalise(const Context& context, const Matrix& matrix, double norm,
                               Workspace& workspace) {
-    const ConvKernels& conv = *context.kernels->conv;
+    const ConvKernels<float>& conv = *context.kernels->fp32.conv;
     const MuonKernels& kernels = *context.kernels->muon;
     const int rows = matrix.rows, columns = matrix.columns;
     const size_t square = (size_t)columns * columns;
@@ -101,13 +101,13 @@ void Optimiser::orthogonalise(const Context& context, const Matrix& matrix, doub
     kernels.combine(x, (float)(1.0 / (norm + 1e-20)), x, 0.0f, matrix.floats(), x);
     for (int i = 0; i < spec_.iterations; ++i) {
         std::fill_n(gram, square, 0.0f);
-        conv.multiply_outer(x, columns, columns, x, columns, columns, rows, gram, columns);
+        conv.multiply_outer(x, rows, columns, 1, 0, columns, x, columns, rows, gram, columns);
         std::fill_n(polynomial, square, 0.0f);
-        conv.multiply_outer(gram, columns, columns, gram, columns, columns, columns, polynomial, columns);
+        conv.multiply_outer(gram, columns, columns, 1, 0, columns, gram, columns, columns, polynomial, columns);
         kernels.combine(gram, quintic_b, polynomial, quintic_c, square, polynomial);
         for (int k = 0; k < columns; ++k) polynomial[(size_t)k * columns + k] += quintic_a;
         conv.pack(polynomial, columns, columns, columns, workspace.packed.data());
-        const Tap tap{x, workspace.packed.data()};
+        const Tap<float> tap{x, workspace.packed.data()};
         conv.multiply(&tap, 1, columns, columns, rows, columns, next, columns, false);
         std::swap(x, next);
     }

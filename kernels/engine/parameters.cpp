@@ -25,7 +25,7 @@ Parameter& Parameters::add(const std::string& name, std::vector<int> shape, size
     parameter.name = name;
     parameter.shape = std::move(shape);
     parameter.offset = floats_;
-    parameter.floats = (floats + channel_block - 1) / channel_block * channel_block;
+    parameter.floats = (floats + channel_block<float> - 1) / channel_block<float> * channel_block<float>;
     floats_ += parameter.floats;
     parameters_.push_back(std::move(parameter));
     return parameters_.back();

@@ -12,38 +12,50 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
         throw std::invalid_argument("instruction set '" + spec.isa +
                                     "' cannot run here; this processor has: " + runnable_isas());
     }
+    if (spec.half && !context_.kernels->has_bf16()) {
+        throw std::invalid_argument(std::string("instruction set '") + context_.kernels->isa +
+                                    "' does not multiply bf16");
+    }
+    if (spec.half && spec.network.downsample != Downsample::stride) {
+        throw std::invalid_argument("bf16 takes strided downsampling only");
+    }
     const EncodingSpec& encoding = spec_.encoding;
-    const bool noisy_input = encoding.perturbation > 0 && !encoding.perturb_frequencies;
-    const bool dense = encoding.frequencies.empty() || noisy_input || spec.input_gradient ||
-                       !spec.network.reads_pointwise();
-    encoding_ = std::make_unique<Encoding>(encoding, spec.height, spec.width, dense,
-                                           encoding.learned || spec.input_gradient, arena_);
-    network_ = std::make_unique<Network>(spec.network, *encoding_, spec.channels, spec.term, parameters_,
-                                         arena_);
+    network_ = spec.half ? make_network<bf16>() : make_network<float>();
     if (encoding.learned) {
         const int count = (int)encoding.frequencies.size();
         parameters_.add_vector("encoding.frequencies", in_order(count), count);
     }
     parameters_.allocate(arena_);
     average_ = arena_.add_persistent(network_->tail().out_floats());
-    context_.scratch_floats = network_->scratch_floats();
-    scratch_ = arena_.add_persistent(context_.scratch_floats * spec.threads);
+    context_.scratch_bytes = network_->scratch_bytes();
+    scratch_ = arena_.add_persistent(context_.scratch_bytes / sizeof(float) * spec.threads);
     arena_.place();
     context_.scratch = scratch_;
     network_->bind(parameters_);
     if (const Parameter* frequencies = parameters_.find("encoding.frequencies")) {
-        encoding_->set_frequencies(parameters_.values->data + frequencies->offset,
+        network_->encoding().set_frequencies(parameters_.values->data + frequencies->offset,
                                    parameters_.gradients->data + frequencies->offset);
     }
     optimiser_ = std::make_unique<Optimiser>(spec.optimiser, parameters_);
-    pool_ = std::make_unique<ThreadPool>(spec.threads);
+    pool_ = std::make_unique<ThreadPool>(spec.threads, context_.kernels->prepare_thread);
     context_.pool = pool_.get();
 }
 
+template <class Cell>
+std::unique_ptr<AnyNetwork> Program::make_network() {
+    const EncodingSpec& encoding = spec_.encoding;
+    const bool noisy_input = encoding.perturbation > 0 && !encoding.perturb_frequencies;
+    const bool dense = encoding.frequencies.empty() || noisy_input || spec_.input_gradient ||
+                       !spec_.network.reads_pointwise();
+    auto made = std::make_unique<Encoding<Cell>>(encoding, spec_.height, spec_.width, dense,
+                                                 encoding.learned || spec_.input_gradient, arena_);
+    return std::make_unique<Network<Cell>>(spec_.network, std::move(made), spec_.channels, spec_.term,
+                                           parameters_, arena_);
+}
+
 void Program::run(bool perturb) {
-    encoding_->forward(context_, spec_.seed, steps_, perturb);
-    network_->run(context_);
-    if (spec_.encoding.learned) encoding_->backward(context_);
+    if (context_.kernels->prepare_thread) context_.kernels->prepare_thread();
+    network_->run(context_, spec_.seed, steps_, perturb);
     loss_ = network_->tail().loss();
 }
 

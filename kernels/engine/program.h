@@ -21,6 +21,7 @@ struct ProgramSpec {
     int threads = 1;
     std::string isa;  // empty: the best there is
     bool input_gradient = false;
+    bool half = false;  // bf16 activations
 };
 
 class Program {
@@ -47,20 +48,22 @@ class Program {
     void set_seed(uint64_t seed) { spec_.seed = seed; }
 
     Parameters& parameters() { return parameters_; }
-    Encoding& encoding() { return *encoding_; }
-    Tail& tail() { return network_->tail(); }
+    AnyEncoding& encoding() { return network_->encoding(); }
+    AnyTail& tail() { return network_->tail(); }
+    bool half() const { return spec_.half; }
     float* averaged() const { return average_->data; }
     size_t out_floats() const { return average_->floats; }
 
   private:
+    template <class Cell>
+    std::unique_ptr<AnyNetwork> make_network();
     void run(bool perturb);
 
     ProgramSpec spec_;
     Arena arena_;
     Parameters parameters_;
     std::unique_ptr<ThreadPool> pool_;
-    std::unique_ptr<Encoding> encoding_;
-    std::unique_ptr<Network> network_;
+    std::unique_ptr<AnyNetwork> network_;
     std::unique_ptr<Optimiser> optimiser_;
     Context context_;
     Buffer* average_ = nullptr;

@@ -7,7 +7,8 @@
 
 namespace dipedge {
 
-Tail::Tail(Layer& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation)
+template <class Cell>
+Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation)
     : last_(last), outputs_(outputs), sigmoid_(sigmoid), term_(term) {
     const Geometry& size = last.size;
     out_ = arena.add_persistent(out_floats());
@@ -28,46 +29,51 @@ Tail::Tail(Layer& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, 
     losses_.resize(slabs);
 }
 
-void Tail::set_parameters(const float* weights, const float* bias, float* dweights, float* dbias) {
+template <class Cell>
+void Tail<Cell>::set_parameters(const float* weights, const float* bias, float* dweights, float* dbias) {
     weights_ = weights;
     bias_ = bias;
     dweights_ = dweights;
     dbias_ = dbias;
 }
 
-void Tail::head_row(const Context& context, int row, int begin, int end) const {
+template <class Cell>
+void Tail<Cell>::head_row(const Context& context, int row, int begin, int end) const {
     const Norm& norm = last_.norm;
     const size_t pixel = (size_t)row * last_.size.width + begin;
-    context.kernels->tail->head(last_.y->data + pixel * last_.size.padded, end - begin, last_.size.padded,
+    context.of<Cell>().tail->head(last_.y->template as<Cell>() + pixel * last_.size.padded, end - begin, last_.size.padded,
                                 norm.scale.data(), norm.shift.data(), last_.slope, weights_, bias_,
                                 outputs_, sigmoid_, out_->data + pixel * outputs_);
 }
 
-void Tail::backward_row(const Context& context, int slab, int row, int begin, int end) {
+template <class Cell>
+void Tail<Cell>::backward_row(const Context& context, int slab, int row, int begin, int end) {
     const Norm& norm = last_.norm;
     const size_t pixel = (size_t)row * last_.size.width + begin;
     float* gradient = gradient_->data + pixel * outputs_;
     float* dw = partials_.data() + slab * (weight_floats() + outputs_);
     if (sigmoid_) {
-        context.kernels->tail->sigmoid_backward(out_->data + pixel * outputs_,
+        context.of<Cell>().tail->sigmoid_backward(out_->data + pixel * outputs_,
                                                 (size_t)(end - begin) * outputs_, gradient);
     }
-    context.kernels->tail->head_backward(
-        last_.y->data + pixel * last_.size.padded, gradient, end - begin, last_.size.padded,
+    context.of<Cell>().tail->head_backward(
+        last_.y->template as<Cell>() + pixel * last_.size.padded, gradient, end - begin, last_.size.padded,
         norm.scale.data(), norm.shift.data(), last_.slope, weights_, outputs_, norm.spread.data(),
         norm.centre.data(), dw, dw + weight_floats(), last_.norm.slab_sums(slab));
 }
 
-void Tail::pack_gradient(const Kernels& kernels, int row, int begin, int end, float* to) const {
+template <class Cell>
+void Tail<Cell>::pack_gradient(const Kernels& kernels, int row, int begin, int end, Cell* to) const {
     const Norm& norm = last_.norm;
     const size_t pixel = (size_t)row * last_.size.width + begin;
-    kernels.tail->head_gradient(last_.y->data + pixel * last_.size.padded, gradient_->data + pixel * outputs_,
+    kernels.of<Cell>().tail->head_gradient(last_.y->template as<Cell>() + pixel * last_.size.padded, gradient_->data + pixel * outputs_,
                                 end - begin, last_.size.padded, norm.scale.data(), norm.shift.data(),
                                 last_.slope, weights_, outputs_, norm.a.data(), norm.b.data(),
                                 norm.c.data(), to);
 }
 
-void Tail::run(const Context& context) {
+template <class Cell>
+void Tail<Cell>::run(const Context& context) {
     const Slabs slabs(last_.size);
     const float factor = (float)(2.0 / target_->floats);
     const bool direct = term_.kind != DataTerm::lanczos;
@@ -88,7 +94,7 @@ void Tail::run(const Context& context) {
                 const size_t pixel = (size_t)row * last_.size.width + begin;
                 if (direct) {
                     head_row(context, row, begin, end);
-                    losses_[slab] += context.kernels->tail->residual(
+                    losses_[slab] += context.of<Cell>().tail->residual(
                         out_->data + pixel * outputs_, target_->data + pixel * outputs_,
                         mask_ ? mask_->data + pixel : nullptr, end - begin, outputs_, factor,
                         gradient_->data + pixel * outputs_);
@@ -100,15 +106,17 @@ void Tail::run(const Context& context) {
     finish(slabs);
 }
 
-void Tail::lanczos_residual(const Context& context, float factor) {
+template <class Cell>
+void Tail<Cell>::lanczos_residual(const Context& context, float factor) {
     decimation_->forward(context, out_->data, workspace_->data, low_->data);
-    losses_[0] = context.kernels->tail->residual(low_->data, target_->data, nullptr,
+    losses_[0] = context.of<Cell>().tail->residual(low_->data, target_->data, nullptr,
                                                  (int)(target_->floats / outputs_), outputs_, factor,
                                                  low_gradient_->data);
     decimation_->adjoint(context, low_gradient_->data, workspace_->data, gradient_->data);
 }
 
-void Tail::finish(const Slabs& slabs) {
+template <class Cell>
+void Tail<Cell>::finish(const Slabs& slabs) {
     double loss = 0;
     std::fill(dweights_, dweights_ + weight_floats(), 0.0f);
     std::fill(dbias_, dbias_ + outputs_, 0.0f);
@@ -122,14 +130,18 @@ void Tail::finish(const Slabs& slabs) {
     last_.norm.finish_backward();
 }
 
-void Tail::average(const Context& context, float weight, float* average) const {
+template <class Cell>
+void Tail<Cell>::average(const Context& context, float weight, float* average) const {
     const int parts = 16;
     const size_t share = (out_floats() + parts - 1) / parts;
     context.pool->run(parts, [&](int part, int) {
         const size_t begin = std::min(part * share, out_floats());
         const size_t end = std::min(begin + share, out_floats());
-        context.kernels->tail->average(out_->data + begin, weight, end - begin, average + begin);
+        context.of<Cell>().tail->average(out_->data + begin, weight, end - begin, average + begin);
     });
 }
+
+template class Tail<float>;
+template class Tail<bf16>;
 
 }  // namespace dipedge

@@ -14,36 +14,51 @@ struct DataTerm {
     int scale = 1, lobes = 2;
 };
 
-class Tail {
+// What a program needs of a tail, whatever the cells of the layers before it.
+class AnyTail {
+  public:
+    virtual ~AnyTail() = default;
+    virtual size_t out_floats() const = 0;
+    virtual size_t target_floats() const = 0;
+    virtual float* out() const = 0;
+    virtual float* target() const = 0;
+    virtual float* mask() const = 0;  // null when the data term has none
+    virtual double loss() const = 0;
+
+    // average = average * weight + out * (1 - weight)
+    virtual void average(const Context& context, float weight, float* average) const = 0;
+};
+
+template <class Cell>
+class Tail : public AnyTail {
   public:
     // Adds its buffers to the arena; `operation` is the number of its one operation.
-    Tail(Layer& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation);
+    Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation);
 
     // weights [outputs][padded], bias [outputs].
     void set_parameters(const float* weights, const float* bias, float* dweights, float* dbias);
 
     size_t weight_floats() const { return (size_t)outputs_ * last_.size.padded; }
-    size_t out_floats() const { return last_.size.pixels() * outputs_; }
-    size_t target_floats() const { return target_->floats; }
-    float* out() const { return out_->data; }
-    float* target() const { return target_->data; }
-    float* mask() const { return mask_ ? mask_->data : nullptr; }
+    size_t out_floats() const override { return last_.size.pixels() * outputs_; }
+    size_t target_floats() const override { return target_->floats; }
+    float* out() const override { return out_->data; }
+    float* target() const override { return target_->data; }
+    float* mask() const override { return mask_ ? mask_->data : nullptr; }
 
     // Forward, loss, and the sums of the gradient by the last layer's normalised output, whose norm is
     // finished. That gradient itself is made where it is used:
     void run(const Context& context);
 
     // Writes the gradient by the last layer's y under pixels [begin, end) of a row.
-    void pack_gradient(const Kernels& kernels, int row, int begin, int end, float* to) const;
+    void pack_gradient(const Kernels& kernels, int row, int begin, int end, Cell* to) const;
 
     // What pack_gradient reads.
     Buffer* logit_gradient() const { return gradient_; }
-    const Layer& last() const { return last_; }
+    const Layer<Cell>& last() const { return last_; }
 
-    double loss() const { return loss_; }
+    double loss() const override { return loss_; }
 
-    // average = average * weight + out * (1 - weight)
-    void average(const Context& context, float weight, float* average) const;
+    void average(const Context& context, float weight, float* average) const override;
 
   private:
     void head_row(const Context& context, int row, int begin, int end) const;
@@ -51,7 +66,7 @@ class Tail {
     void lanczos_residual(const Context& context, float factor);
     void finish(const Slabs& slabs);
 
-    Layer& last_;
+    Layer<Cell>& last_;
     int outputs_;
     bool sigmoid_;
     DataTerm term_;

@@ -9,22 +9,45 @@
 
 namespace dipedge {
 
-constexpr int channel_block = 16;  // channels are padded to whole vectors of the widest set
-constexpr int tile_width = 96;     // pixels of a row worked on at once: 48 KiB at 128 channels
+// Channels are padded to whole vectors of the widest set: 16 floats, or the 32 bf16 of a tile's row.
+template <class Cell>
+constexpr int channel_block = 64 / sizeof(Cell);
+constexpr int tile_width = 96;  // pixels of a row worked on at once: 48 KiB at 128 floats
 
-inline int padded_channels(int channels) {
-    return (channels + channel_block - 1) / channel_block * channel_block;
-}
-
-// A picture of [height, width, padded] floats, `channels` of them in use.
+// A picture of [height, width, padded] cells, `channels` of them in use.
 struct Geometry {
     int height = 0, width = 0, channels = 0, padded = 0;
 
     Geometry() = default;
-    Geometry(int height, int width, int channels)
-        : height(height), width(width), channels(channels), padded(padded_channels(channels)) {}
+    Geometry(int height, int width, int channels, int block)
+        : height(height),
+          width(width),
+          channels(channels),
+          padded((channels + block - 1) / block * block) {}
     size_t pixels() const { return (size_t)height * width; }
-    size_t floats() const { return pixels() * padded; }
+    size_t cells() const { return pixels() * padded; }
+};
+
+// Memory of one worker, handed out piece by piece; whoever is given a copy may take from what is left.
+class Scratch {
+  public:
+    explicit Scratch(float* memory) : at_(reinterpret_cast<char*>(memory)) {}
+
+    template <class T>
+    T* take(size_t count) {
+        T* piece = reinterpret_cast<T*>(at_);
+        at_ += bytes<T>(count);
+        return piece;
+    }
+
+    // What a piece of `count` takes up, rounded to cache lines.
+    template <class T>
+    static size_t bytes(size_t count) {
+        return (count * sizeof(T) + 63) / 64 * 64;
+    }
+
+  private:
+    char* at_;
 };
 
 // Who computes: the pool, the kernels of the chosen instruction set, and scratch space per worker.
@@ -32,9 +55,15 @@ struct Context {
     ThreadPool* pool = nullptr;
     const Kernels* kernels = nullptr;
     Buffer* scratch = nullptr;
-    size_t scratch_floats = 0;  // per worker
+    size_t scratch_bytes = 0;  // per worker, a multiple of 64
 
-    float* scratch_of(int worker) const { return scratch->data + scratch_floats * worker; }
+    Scratch scratch_of(int worker) const {
+        return Scratch(scratch->data + scratch_bytes / sizeof(float) * worker);
+    }
+    template <class Cell>
+    const CellKernels<Cell>& of() const {
+        return kernels->of<Cell>();
+    }
 };
 
 // How the rows of a picture are cut into tasks: a function of the picture alone, so that partial sums,

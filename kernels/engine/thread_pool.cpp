@@ -17,9 +17,12 @@ inline void relax() {
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) {
+ThreadPool::ThreadPool(int threads, void (*prepare)()) {
     for (int worker = 1; worker < threads; ++worker) {
-        workers_.emplace_back([this, worker] { work(worker); });
+        workers_.emplace_back([this, worker, prepare] {
+            if (prepare) prepare();
+            work(worker);
+        });
     }
 }
 

@@ -14,7 +14,8 @@ namespace dipedge {
 // number alone, never on the worker: that is what keeps results equal for every thread count.
 class ThreadPool {
   public:
-    explicit ThreadPool(int threads);
+    // Every worker calls `prepare` once, where it is not null.
+    explicit ThreadPool(int threads, void (*prepare)() = nullptr);
     ~ThreadPool();
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;

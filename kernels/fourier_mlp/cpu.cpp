@@ -12,7 +12,8 @@ namespace dipedge {
 namespace DIPEDGE_ISA_NAMESPACE {
 namespace {
 
-void add_row(const float* columns, const float* row, int pixels, int channels, float* y) {
+template <class Cell>
+void add_row(const float* columns, const float* row, int pixels, int channels, Cell* y) {
     for (int p = 0; p < pixels; ++p, columns += channels, y += channels) {
         for (int c = 0; c < channels; c += Vec::lanes) {
             (Vec::load(columns + c) + Vec::load(row + c)).store(y + c);
@@ -20,7 +21,8 @@ void add_row(const float* columns, const float* row, int pixels, int channels, f
     }
 }
 
-void reduce_row(const float* d, int pixels, int channels, float* column_sums, float* row_sum) {
+template <class Cell>
+void reduce_row(const Cell* d, int pixels, int channels, float* column_sums, float* row_sum) {
     for (int c = 0; c < channels; c += Vec::lanes) {
         Vec total = Vec::zero();
         for (int p = 0; p < pixels; ++p) {
@@ -35,7 +37,11 @@ void reduce_row(const float* d, int pixels, int channels, float* column_sums, fl
 
 }  // namespace
 
-extern const FourierKernels fourier_kernels = {add_row, reduce_row};
+extern const FourierKernels<float> fourier_kernels = {add_row<float>, reduce_row<float>};
+
+#if defined(DIPEDGE_ISA_AVX512BF16)
+extern const FourierKernels<bf16> fourier_kernels_bf16 = {add_row<bf16>, reduce_row<bf16>};
+#endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE
 }  // namespace dipedge

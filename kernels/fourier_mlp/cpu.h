@@ -8,18 +8,25 @@
 
 namespace dipedge {
 
+template <class Cell>
 struct FourierKernels {
     // y[p, :] = columns[p, :] + row, [pixels, channels]: a pointwise layer of separable features.
-    void (*add_row)(const float* columns, const float* row, int pixels, int channels, float* y);
+    void (*add_row)(const float* columns, const float* row, int pixels, int channels, Cell* y);
 
     // column_sums[p, :] += d[p, :] and row_sum += sum over p of d[p, :]: its adjoint.
-    void (*reduce_row)(const float* d, int pixels, int channels, float* column_sums, float* row_sum);
+    void (*reduce_row)(const Cell* d, int pixels, int channels, float* column_sums, float* row_sum);
 };
 
 #define DIPEDGE_DECLARE_FOURIER(ns) \
     namespace ns {               \
-    extern const FourierKernels fourier_kernels; \
+    extern const FourierKernels<float> fourier_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_FOURIER)
+
+#define DIPEDGE_DECLARE_FOURIER_BF16(ns) \
+    namespace ns {                       \
+    extern const FourierKernels<bf16> fourier_kernels_bf16; \
+    }
+DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_FOURIER_BF16)
 
 }  // namespace dipedge

@@ -17,8 +17,8 @@ namespace {
 
 constexpr int at_once = 4;  // outputs that share one read of the activations
 
-template <int N>
-void logits(const float* y, int channels, const float* scale, const float* shift, float slope,
+template <int N, class Cell>
+void logits(const Cell* y, int channels, const float* scale, const float* shift, float slope,
             const float* weights, const float* bias, float* out) {
     const Vec slope_v = Vec::set1(slope);
     Vec total[N];
@@ -31,7 +31,8 @@ void logits(const float* y, int channels, const float* scale, const float* shift
     for (int o = 0; o < N; ++o) out[o] = sum(total[o]) + bias[o];
 }
 
-void head(const float* y, int pixels, int channels, const float* scale, const float* shift, float slope,
+template <class Cell>
+void head(const Cell* y, int pixels, int channels, const float* scale, const float* shift, float slope,
           const float* weights, const float* bias, int outputs, bool sigmoid, float* out) {
     for (int p = 0; p < pixels; ++p, y += channels, out += outputs) {
         for (int o = 0; o < outputs; o += at_once) {
@@ -66,8 +67,8 @@ void sigmoid_backward(const float* out, size_t count, float* gradient) {
 }
 
 // One vector of channels over all pixels of a tile; N outputs, their weights in registers.
-template <int N>
-void backward_lanes(const float* y, const float* g, int pixels, int channels, Vec scale, Vec shift,
+template <int N, class Cell>
+void backward_lanes(const Cell* y, const float* g, int pixels, int channels, Vec scale, Vec shift,
                     Vec slope, const float* weights, Vec spread, Vec centre, float* dw, double* sums) {
     const Vec one = Vec::set1(1.0f);
     Vec w[N], sum_w[N], sum_d = Vec::zero(), sum_dx = Vec::zero();
@@ -94,7 +95,8 @@ void backward_lanes(const float* y, const float* g, int pixels, int channels, Ve
 }
 
 // Any number of outputs: weights and their gradients go through memory.
-void backward_lanes_any(const float* y, const float* g, int pixels, int channels, Vec scale, Vec shift,
+template <class Cell>
+void backward_lanes_any(const Cell* y, const float* g, int pixels, int channels, Vec scale, Vec shift,
                         Vec slope, const float* weights, int outputs, Vec spread, Vec centre, float* dw,
                         double* sums) {
     const Vec one = Vec::set1(1.0f);
@@ -116,7 +118,8 @@ void backward_lanes_any(const float* y, const float* g, int pixels, int channels
     add_to(sums + channels, sum_dx);
 }
 
-void head_backward(const float* y, const float* g, int pixels, int channels, const float* scale,
+template <class Cell>
+void head_backward(const Cell* y, const float* g, int pixels, int channels, const float* scale,
                    const float* shift, float slope, const float* weights, int outputs, const float* spread,
                    const float* centre, float* dw, float* dbias, double* sums) {
     const Vec slope_v = Vec::set1(slope);
@@ -142,9 +145,10 @@ void head_backward(const float* y, const float* g, int pixels, int channels, con
     }
 }
 
-void head_gradient(const float* y, const float* g, int pixels, int channels, const float* scale,
+template <class Cell>
+void head_gradient(const Cell* y, const float* g, int pixels, int channels, const float* scale,
                    const float* shift, float slope, const float* weights, int outputs, const float* a,
-                   const float* b, const float* c, float* to) {
+                   const float* b, const float* c, Cell* to) {
     const Vec slope_v = Vec::set1(slope), one = Vec::set1(1.0f);
     for (int p = 0; p < pixels; ++p, y += channels, g += outputs, to += channels) {
         for (int i = 0; i < channels; i += Vec::lanes) {
@@ -166,8 +170,15 @@ void average(const float* out, float weight, size_t count, float* average) {
 
 }  // namespace
 
-extern const TailKernels tail_kernels = {head,          residual, sigmoid_backward,
-                                         head_backward, head_gradient, average};
+extern const TailKernels<float> tail_kernels = {head<float>,          residual,
+                                                sigmoid_backward,     head_backward<float>,
+                                                head_gradient<float>, average};
+
+#if defined(DIPEDGE_ISA_AVX512BF16)
+extern const TailKernels<bf16> tail_kernels_bf16 = {head<bf16>,          residual,
+                                                    sigmoid_backward,    head_backward<bf16>,
+                                                    head_gradient<bf16>, average};
+#endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE
 }  // namespace dipedge

@@ -2,7 +2,7 @@
 // The contract is this folder's __init__.py; kernels/engine/tail_op.cpp drives these.
 //
 // Outputs, targets and gradients are [pixels, outputs] without padding (1 to 4 outputs as a rule);
-// activations are padded to 16 channels as everywhere.
+// activations are cells (float or bf16), channels padded, as everywhere.
 #pragma once
 
 #include <stddef.h>
@@ -11,9 +11,10 @@
 
 namespace dipedge {
 
+template <class Cell>
 struct TailKernels {
     // out = sigmoid(act(y) * W^T + bias), act = LeakyReLU(y * scale + shift), W [outputs, channels].
-    void (*head)(const float* y, int pixels, int channels, const float* scale, const float* shift,
+    void (*head)(const Cell* y, int pixels, int channels, const float* scale, const float* shift,
                  float slope, const float* weights, const float* bias, int outputs, bool sigmoid,
                  float* out);
 
@@ -28,15 +29,15 @@ struct TailKernels {
     // From gradient g [pixels, outputs] by the logits, with d = LeakyReLU'(.) * (g * W):
     // dw [outputs, channels] += g^T * act(y); dbias += sum of g; sums[0..channels) += d,
     // sums[channels..) += d * (y * spread + centre). d itself is not kept: see head_gradient.
-    void (*head_backward)(const float* y, const float* g, int pixels, int channels, const float* scale,
+    void (*head_backward)(const Cell* y, const float* g, int pixels, int channels, const float* scale,
                           const float* shift, float slope, const float* weights, int outputs,
                           const float* spread, const float* centre, float* dw, float* dbias,
                           double* sums);
 
     // to = a * d + b * y + c, the gradient by y through the batch norm, with d as above.
-    void (*head_gradient)(const float* y, const float* g, int pixels, int channels, const float* scale,
+    void (*head_gradient)(const Cell* y, const float* g, int pixels, int channels, const float* scale,
                           const float* shift, float slope, const float* weights, int outputs,
-                          const float* a, const float* b, const float* c, float* to);
+                          const float* a, const float* b, const float* c, Cell* to);
 
     // average = average * weight + out * (1 - weight), over `count` floats.
     void (*average)(const float* out, float weight, size_t count, float* average);
@@ -44,8 +45,14 @@ struct TailKernels {
 
 #define DIPEDGE_DECLARE_TAIL(ns) \
     namespace ns {               \
-    extern const TailKernels tail_kernels; \
+    extern const TailKernels<float> tail_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_TAIL)
+
+#define DIPEDGE_DECLARE_TAIL_BF16(ns) \
+    namespace ns {                    \
+    extern const TailKernels<bf16> tail_kernels_bf16; \
+    }
+DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_TAIL_BF16)
 
 }  // namespace dipedge

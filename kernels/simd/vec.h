@@ -9,6 +9,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(DIPEDGE_ISA_AMX)
+#define DIPEDGE_ISA_AVX512BF16 1
+#endif
+#if defined(DIPEDGE_ISA_AVX512BF16)
+#define DIPEDGE_ISA_AVX512 1
+#endif
+#include "simd/cell.h"
+
 #if defined(DIPEDGE_ISA_AVX512)
 #include "simd/vec_avx512.h"
 #elif defined(DIPEDGE_ISA_AVX2)

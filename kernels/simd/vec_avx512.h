@@ -14,6 +14,15 @@ struct Vec {
     static inline Vec set1(float x) { return {_mm512_set1_ps(x)}; }
     static inline Vec load(const float* from) { return {_mm512_loadu_ps(from)}; }
     inline void store(float* to) const { _mm512_storeu_ps(to, value); }
+#if defined(DIPEDGE_ISA_AVX512BF16)
+    static inline Vec load(const bf16* from) {
+        const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from));
+        return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+    }
+    inline void store(bf16* to) const {
+        _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(value));
+    }
+#endif
 };
 
 static inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.value, b.value)}; }

@@ -8,15 +8,14 @@
 // threads add to one place.
 #include "upsample_merge/cpu.h"
 
-#include <string.h>
-
 #include "simd/vec.h"
 
 namespace dipedge {
 namespace DIPEDGE_ISA_NAMESPACE {
 namespace {
 
-void blend_act(const float* above, const float* below, float weight, int pixels, int channels,
+template <class Cell>
+void blend_act(const Cell* above, const Cell* below, float weight, int pixels, int channels,
                const float* scale, const float* shift, float slope, const float* out_scale,
                const float* out_shift, float* to, ptrdiff_t to_stride) {
     const Vec slope_v = Vec::set1(slope), lower = Vec::set1(weight), upper = Vec::set1(1.0f - weight);
@@ -35,14 +34,15 @@ void blend_act(const float* above, const float* below, float weight, int pixels,
 
 static inline int clamp(int index, int last) { return index < 0 ? 0 : (index > last ? last : index); }
 
+template <class Cell>
 void widen(const float* from, int first, int width, bool bilinear, int begin, int end, int channels,
-           float* to, ptrdiff_t to_stride) {
+           Cell* to, ptrdiff_t to_stride) {
     const Vec near_weight = Vec::set1(0.75f), far_weight = Vec::set1(0.25f);
     for (int x = begin; x < end; ++x, to += to_stride) {
         const int j = x / 2;
         const float* near = from + (ptrdiff_t)(j - first) * channels;
         if (!bilinear) {
-            memcpy(to, near, sizeof(float) * channels);
+            for (int c = 0; c < channels; c += Vec::lanes) Vec::load(near + c).store(to + c);
             continue;
         }
         const int other = clamp(x % 2 ? j + 1 : j - 1, width - 1);
@@ -93,7 +93,20 @@ void add_rows(const float* b, const float* c, size_t count, float* to) {
     }
 }
 
-void norm_sums(const float* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
+template <class Cell>
+void norm_backward(const Cell* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
+                   int channels, const float* a, const float* b, const float* c, float* to,
+                   ptrdiff_t to_stride) {
+    for (int p = 0; p < pixels; ++p, d += d_stride, x += x_stride, to += to_stride) {
+        for (int i = 0; i < channels; i += Vec::lanes) {
+            const Vec from_x = fma(Vec::load(x + i), Vec::load(b + i), Vec::load(c + i));
+            fma(Vec::load(d + i), Vec::load(a + i), from_x).store(to + i);
+        }
+    }
+}
+
+template <class Cell>
+void norm_sums(const Cell* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
                int channels, const float* spread, const float* centre, double* sums) {
     for (int c = 0; c < channels; c += Vec::lanes) {
         const Vec spread_v = Vec::load(spread + c), centre_v = Vec::load(centre + c);
@@ -110,7 +123,15 @@ void norm_sums(const float* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_s
 
 }  // namespace
 
-extern const MergeKernels merge_kernels = {blend_act, widen, narrow, gather_rows, add_rows, norm_sums};
+extern const MergeKernels<float> merge_kernels = {blend_act<float>, widen<float>, widen<float>,
+                                                  narrow,           gather_rows,  add_rows,
+                                                  norm_backward<float>, norm_sums<float>};
+
+#if defined(DIPEDGE_ISA_AVX512BF16)
+extern const MergeKernels<bf16> merge_kernels_bf16 = {blend_act<bf16>, widen<float>, widen<bf16>,
+                                                      narrow,          gather_rows,  add_rows,
+                                                      norm_backward<bf16>, norm_sums<bf16>};
+#endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE
 }  // namespace dipedge

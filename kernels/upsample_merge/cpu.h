@@ -1,7 +1,8 @@
 // Row kernels of the x2 upsampling, the concatenation with the skip and the batch norm over both.
 // The contract is this folder's __init__.py; kernels/engine/merge_op.cpp drives these.
 //
-// Rows are [pixels, channels], channels padded to a multiple of 16; strides in floats.
+// Layers and gradients are cells (float or bf16); rows of the interpolation between them are float32, so
+// that its weights act on unrounded values. Rows are [pixels, channels], channels padded.
 #pragma once
 
 #include <stddef.h>
@@ -10,10 +11,11 @@
 
 namespace dipedge {
 
+template <class Cell>
 struct MergeKernels {
     // to = out_scale * ((1 - weight) * act(above) + weight * act(below)) + out_shift, where act is
     // LeakyReLU(y * scale + shift): one output row between two rows of the lower level.
-    void (*blend_act)(const float* above, const float* below, float weight, int pixels, int channels,
+    void (*blend_act)(const Cell* above, const Cell* below, float weight, int pixels, int channels,
                       const float* scale, const float* shift, float slope, const float* out_scale,
                       const float* out_shift, float* to, ptrdiff_t to_stride);
 
@@ -21,6 +23,8 @@ struct MergeKernels {
     // `from` and whose columns are clamped to [0, width). nearest, or bilinear with half-pixel centres.
     void (*widen)(const float* from, int first, int width, bool bilinear, int begin, int end,
                   int channels, float* to, ptrdiff_t to_stride);
+    void (*widen_cells)(const float* from, int first, int width, bool bilinear, int begin, int end,
+                        int channels, Cell* to, ptrdiff_t to_stride);
 
     // Adjoint of widen: writes columns [begin, end) of the lower level's `width` from a row of the upper
     // level whose column `first` lies at `from` and of which columns from `columns` on were cropped.
@@ -34,15 +38,26 @@ struct MergeKernels {
     // to = b + c (nearest); null rows count as zero.
     void (*add_rows)(const float* b, const float* c, size_t count, float* to);
 
+    // to = a * d + b * x + c, per channel: the norm's backward, x being float32.
+    void (*norm_backward)(const Cell* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
+                          int channels, const float* a, const float* b, const float* c, float* to,
+                          ptrdiff_t to_stride);
+
     // sums[0..channels) += d, sums[channels..) += d * (x * spread + centre).
-    void (*norm_sums)(const float* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
+    void (*norm_sums)(const Cell* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_stride, int pixels,
                       int channels, const float* spread, const float* centre, double* sums);
 };
 
 #define DIPEDGE_DECLARE_MERGE(ns) \
     namespace ns {               \
-    extern const MergeKernels merge_kernels; \
+    extern const MergeKernels<float> merge_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_MERGE)
+
+#define DIPEDGE_DECLARE_MERGE_BF16(ns) \
+    namespace ns {                     \
+    extern const MergeKernels<bf16> merge_kernels_bf16; \
+    }
+DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_MERGE_BF16)
 
 }  // namespace dipedge
