@@ -13,13 +13,17 @@ namespace {
 class Adam : public KernelBench {
   public:
     Adam(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads), count_(inputs.array("parameter").size()) {
+        : KernelBench(where), count_(inputs.array("parameter").size()) {
         const double beta1 = inputs.option("beta1", 0.9), beta2 = inputs.option("beta2", 0.999);
         const int number = inputs.option("step", 1);
         step_ = {(float)(inputs.option("learning_rate", 0.01) / (1 - std::pow(beta1, number))),
-                 (float)std::sqrt(1 - std::pow(beta2, number)), (float)beta2, (float)(1 - beta1), (float)(1 - beta2),
+                 (float)std::sqrt(1 - std::pow(beta2, number)),
+                 (float)beta2,
+                 (float)(1 - beta1),
+                 (float)(1 - beta2),
                  (float)inputs.option("eps", 1e-8)};
-        const size_t padded = (count_ + channel_block<float> - 1) / channel_block<float> * channel_block<float>;
+        const size_t padded =
+            (count_ + channel_block<float> - 1) / channel_block<float> * channel_block<float>;
         for (Buffer*& array : arrays_) array = arena_.add_persistent(padded);
         place(0);
         for (int i = 0; i < 4; ++i) {
@@ -30,7 +34,8 @@ class Adam : public KernelBench {
     // Shared out as in engine/program.cpp.
     void forward() override {
         const size_t floats = arrays_[0]->floats, parts = 16;
-        const size_t share = (floats / parts + channel_block<float>) / channel_block<float> * channel_block<float>;
+        const size_t share =
+            (floats / parts + channel_block<float>) / channel_block<float> * channel_block<float>;
         pool_.run((int)parts, [&](int part, int) {
             const size_t begin = std::min(part * share, floats), end = std::min(begin + share, floats);
             context_.kernels->adam->update(step_, end - begin, arrays_[0]->data + begin,
@@ -56,21 +61,21 @@ class Adam : public KernelBench {
 class Perturb : public KernelBench {
   public:
     Perturb(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads),
+        : KernelBench(where),
           seed_(inputs.option<uint64_t>("seed", 0)),
           step_(inputs.option<uint64_t>("step", 0)) {
-        const Geometry size = inputs.picture("z");
+        const Geometry size = inputs.picture<float>("z");
         EncodingSpec spec;
         spec.channels = size.channels;
         spec.perturbation = inputs.option("sigma", 0.03f);
         encoding_ = std::make_unique<Encoding<float>>(spec, size.height, size.width, true, false, arena_);
-        place((size_t)64 * size.padded);  // noise is drawn for 64 pixels at a time
+        place((size_t)64 * size.padded * sizeof(float));  // noise is drawn for 64 pixels at a time
         encoding_->set_values(inputs.array("z").data());
     }
     void forward() override { encoding_->forward(context_, seed_, step_, true); }
     py::dict results() override {
         py::dict found;
-        found["z"] = unpadded(encoding_->source().values, encoding_->source().size);
+        found["z"] = unpadded(encoding_->source().values->data, encoding_->source());
         return found;
     }
 

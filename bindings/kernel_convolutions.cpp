@@ -8,9 +8,10 @@ namespace dipedge {
 namespace {
 
 // The weights of one convolution, and their gradient, among the flat arrays.
+template <class Cell>
 class Weights {
   public:
-    Weights(const FloatArray& weight, Conv<float>& conv, Arena& arena) : weight_(weight), conv_(conv) {
+    Weights(const FloatArray& weight, Conv<Cell>& conv, Arena& arena) : weight_(weight), conv_(conv) {
         const auto inputs = in_order(conv.source().size.channels);
         parameters_.add_conv("weight", conv.out().channels, conv.shape().kernel, inputs, conv.depth(),
                              conv.out().padded);
@@ -29,7 +30,7 @@ class Weights {
 
   private:
     FloatArray weight_;
-    Conv<float>& conv_;
+    Conv<Cell>& conv_;
     Parameters parameters_;
 };
 
@@ -40,32 +41,33 @@ const FloatArray& weight_of(const Inputs& inputs) {
 }
 
 // x is a plain picture, or with x_gamma and x_beta a layer that is normalised and activated when read.
+template <class Cell>
 class ConvNormAct : public KernelBench {
   public:
-    ConvNormAct(const Inputs& inputs, const Where& where) : KernelBench(where.isa, where.threads) {
+    ConvNormAct(const Inputs& inputs, const Where& where) : KernelBench(where) {
         const FloatArray& weight = weight_of(inputs);
         if (inputs.has("x_gamma")) {
-            layer_ = std::make_unique<GivenLayer>(inputs, "x", arena_);
+            layer_ = std::make_unique<GivenLayer<Cell>>(inputs, "x", arena_);
         } else {
-            plain_ = std::make_unique<InputSource<float>>(inputs.picture("x"));
+            plain_ = std::make_unique<InputSource<Cell>>(inputs.picture<Cell>("x"));
             plain_->values = arena_.add_persistent(plain_->size.cells());
             plain_->d = arena_.add_persistent(plain_->size.cells());
         }
-        Source<float>& source = layer_ ? (Source<float>&)layer_->layer : *plain_;
+        Source<Cell>& source = layer_ ? (Source<Cell>&)layer_->layer : *plain_;
         const bool reflect = inputs.option<std::string>("padding", "reflection") == "reflection";
         const ConvShape shape{(int)weight.shape(2), inputs.option("stride", 1), reflect};
-        conv_ = std::make_unique<Conv<float>>(source, (int)weight.shape(0), shape);
-        weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
-        made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
+        conv_ = std::make_unique<Conv<Cell>>(source, (int)weight.shape(0), shape);
+        weights_ = std::make_unique<Weights<Cell>>(weight, *conv_, arena_);
+        made_ = std::make_unique<MadeLayer<Cell>>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
-        gradient_by_x_ = arena_.add_persistent(source.size.cells());
+        gradient_by_x_ = add_cells<Cell>(arena_, source.size);
         place(conv_->scratch_bytes());
         weights_->fill();
         made_->fill_gradient();
         if (layer_) {
             layer_->take_statistics(context_);
         } else {
-            fill(inputs.array("x"), plain_->size, plain_->values);
+            fill(inputs.array("x"), *plain_, plain_->values->data);
         }
     }
 
@@ -81,40 +83,42 @@ class ConvNormAct : public KernelBench {
         found["dweight"] = weights_->gradient();
         made_->add_results(found, context_);
         if (layer_) {
-            layer_->gradient_by_y(context_, gradient_by_x_);
-            layer_->add_results(found, gradient_by_x_);
+            layer_->gradient_by_y(context_, gradient_by_x_->as<Cell>());
+            layer_->add_results(found, gradient_by_x_->as<Cell>());
         } else {
-            found["dx"] = unpadded(plain_->d, plain_->size);
+            found["dx"] = unpadded(plain_->d->data, *plain_);
         }
         return found;
     }
 
   private:
-    std::unique_ptr<GivenLayer> layer_;
-    std::unique_ptr<InputSource<float>> plain_;
-    std::unique_ptr<Conv<float>> conv_;
-    std::unique_ptr<Weights> weights_;
-    std::unique_ptr<MadeLayer> made_;
+    std::unique_ptr<GivenLayer<Cell>> layer_;
+    std::unique_ptr<InputSource<Cell>> plain_;
+    std::unique_ptr<Conv<Cell>> conv_;
+    std::unique_ptr<Weights<Cell>> weights_;
+    std::unique_ptr<MadeLayer<Cell>> made_;
     Buffer *partials_, *gradient_by_x_;
 };
 
 // The 1x1 layer of Fourier features that are never made; the frequencies' gradient with "learned".
+template <class Cell>
 class FourierMlp : public KernelBench {
   public:
     FourierMlp(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads), frequencies_(inputs.array("frequencies")) {
+        : KernelBench(where), frequencies_(inputs.array("frequencies")) {
         EncodingSpec spec;
         spec.frequencies.assign(frequencies_.data(), frequencies_.data() + frequencies_.size());
         spec.channels = 4 * (int)spec.frequencies.size();
         spec.learned = inputs.option("learned", true);
         dfrequencies_.resize(spec.frequencies.size());
-        encoding_ = std::make_unique<Encoding<float>>(spec, inputs.option("height", 1), inputs.option("width", 1),
-                                               false, spec.learned, arena_);
+        encoding_ = std::make_unique<Encoding<Cell>>(spec, inputs.option("height", 1),
+                                                     inputs.option("width", 1), false, spec.learned, arena_);
         if (spec.learned) encoding_->set_frequencies(frequencies_.data(), dfrequencies_.data());
         const FloatArray& weight = weight_of(inputs);
-        conv_ = std::make_unique<FourierConv<float>>(*encoding_, (int)weight.shape(0), inputs.option("stride", 1));
-        weights_ = std::make_unique<Weights>(weight, *conv_, arena_);
-        made_ = std::make_unique<MadeLayer>(inputs, conv_->out(), arena_);
+        conv_ =
+            std::make_unique<FourierConv<Cell>>(*encoding_, (int)weight.shape(0), inputs.option("stride", 1));
+        weights_ = std::make_unique<Weights<Cell>>(weight, *conv_, arena_);
+        made_ = std::make_unique<MadeLayer<Cell>>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
         place(conv_->scratch_bytes());
         weights_->fill();
@@ -143,21 +147,21 @@ class FourierMlp : public KernelBench {
   private:
     FloatArray frequencies_;
     std::vector<float> dfrequencies_;
-    std::unique_ptr<Encoding<float>> encoding_;
-    std::unique_ptr<FourierConv<float>> conv_;
-    std::unique_ptr<Weights> weights_;
-    std::unique_ptr<MadeLayer> made_;
+    std::unique_ptr<Encoding<Cell>> encoding_;
+    std::unique_ptr<FourierConv<Cell>> conv_;
+    std::unique_ptr<Weights<Cell>> weights_;
+    std::unique_ptr<MadeLayer<Cell>> made_;
     Buffer* partials_;
 };
 
 }  // namespace
 
 std::unique_ptr<KernelBench> make_conv_norm_act(const Inputs& inputs, const Where& where) {
-    return std::make_unique<ConvNormAct>(inputs, where);
+    return make_with_cells<ConvNormAct>(inputs, where);
 }
 
 std::unique_ptr<KernelBench> make_fourier_mlp(const Inputs& inputs, const Where& where) {
-    return std::make_unique<FourierMlp>(inputs, where);
+    return make_with_cells<FourierMlp>(inputs, where);
 }
 
 }  // namespace dipedge

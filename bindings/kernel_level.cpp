@@ -12,23 +12,24 @@ namespace dipedge {
 namespace {
 
 // deep and skip are layers, normalised and activated when read; skip may be missing.
+template <class Cell>
 class UpsampleMerge : public KernelBench {
   public:
     UpsampleMerge(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads), deep_(inputs, "deep", arena_) {
-        if (inputs.has("skip")) skip_ = std::make_unique<GivenLayer>(inputs, "skip", arena_);
+        : KernelBench(where), deep_(inputs, "deep", arena_) {
+        if (inputs.has("skip")) skip_ = std::make_unique<GivenLayer<Cell>>(inputs, "skip", arena_);
         const bool bilinear = inputs.option<std::string>("mode", "bilinear") == "bilinear";
         const int height = inputs.option("height", 1), width = inputs.option("width", 1);
-        merge_ = std::make_unique<Merge<float>>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
-                                         bilinear, inputs.option("eps", 1e-5f));
+        merge_ = std::make_unique<Merge<Cell>>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
+                                               bilinear, inputs.option("eps", 1e-5f));
         vectors_ =
             std::make_unique<NormVectors>(inputs.array("gamma"), inputs.array("beta"), *merge_, merge_->norm);
-        const size_t floats = merge_->size.cells();
-        for (Buffer** picture : {&merge_->d, &y_, &dy_, &gradient_}) {
-            *picture = arena_.add_persistent(floats);
+        dy_ = arena_.add_persistent(merge_->size.cells());
+        for (Buffer** picture : {&merge_->d, &y_, &gradient_}) {
+            *picture = add_cells<Cell>(arena_, merge_->size);
         }
         place(std::max(2 * merge_->scratch_bytes(), merge_->backward_scratch_bytes()));
-        fill(inputs.array("dy"), *merge_, dy_);
+        fill(inputs.array("dy"), *merge_, dy_->data);
         deep_.take_statistics(context_);
         if (skip_) skip_->take_statistics(context_);
     }
@@ -37,7 +38,7 @@ class UpsampleMerge : public KernelBench {
     void forward() override {
         merge_->forward(context_);
         for_each_tile([&](int, int row, int begin, int end, Scratch scratch) {
-            float* to = y_->data + ((size_t)row * merge_->size.width + begin) * merge_->size.padded;
+            Cell* to = y_->as<Cell>() + ((size_t)row * merge_->size.width + begin) * merge_->size.padded;
             merge_->pack(*context_.kernels, row, begin, end, 1, to, merge_->size.padded, scratch);
         });
     }
@@ -56,13 +57,13 @@ class UpsampleMerge : public KernelBench {
 
     py::dict results() override {
         py::dict found;
-        found["y"] = unpadded(y_, *merge_);
+        found["y"] = unpadded(y_->as<Cell>(), *merge_);
         found["dgamma"] = vectors_->gamma_gradient();
         found["dbeta"] = vectors_->beta_gradient();
-        for (GivenLayer* layer : {&deep_, skip_.get()}) {
+        for (GivenLayer<Cell>* layer : {&deep_, skip_.get()}) {
             if (!layer) continue;
-            layer->gradient_by_y(context_, gradient_);
-            layer->add_results(found, gradient_);
+            layer->gradient_by_y(context_, gradient_->as<Cell>());
+            layer->add_results(found, gradient_->as<Cell>());
         }
         return found;
     }
@@ -80,18 +81,19 @@ class UpsampleMerge : public KernelBench {
         });
     }
 
-    GivenLayer deep_;
-    std::unique_ptr<GivenLayer> skip_;
-    std::unique_ptr<Merge<float>> merge_;
+    GivenLayer<Cell> deep_;
+    std::unique_ptr<GivenLayer<Cell>> skip_;
+    std::unique_ptr<Merge<Cell>> merge_;
     std::unique_ptr<NormVectors> vectors_;
     Buffer *y_, *dy_, *gradient_;
 };
 
 // The tail over a layer y; `average` is moved on by every forward().
+template <class Cell>
 class ResidualLoss : public KernelBench {
   public:
     ResidualLoss(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads),
+        : KernelBench(where),
           last_(inputs, "y", arena_),
           outputs_((int)inputs.array("bias").size()),
           average_weight_(inputs.option("average_weight", 0.99f)) {
@@ -100,12 +102,12 @@ class ResidualLoss : public KernelBench {
         DataTerm term{DataTerm::identity, inputs.option("scale", 1), inputs.option("lobes", 2)};
         if (kind == "mask") term.kind = DataTerm::mask;
         if (kind == "lanczos") term.kind = DataTerm::lanczos;
-        tail_ =
-            std::make_unique<Tail<float>>(last_.layer, outputs_, inputs.option("sigmoid", true), term, arena_, 0);
+        tail_ = std::make_unique<Tail<Cell>>(last_.layer, outputs_, inputs.option("sigmoid", true), term,
+                                             arena_, 0);
         parameters_.add_head("weight", outputs_, size.channels, size.padded);
         parameters_.allocate(arena_);
         average_ = arena_.add_persistent(tail_->out_floats());
-        gradient_ = arena_.add_persistent(size.cells());
+        gradient_ = add_cells<Cell>(arena_, size);
         bias_ = inputs.vector("bias", outputs_);
         dbias_.resize(outputs_);
         place(0);
@@ -130,9 +132,10 @@ class ResidualLoss : public KernelBench {
     // As the convolution before the tail asks for it.
     void backward() override {
         const Geometry& size = last_.layer.size;
-        const size_t row_floats = (size_t)size.width * size.padded;
+        const size_t row_cells = (size_t)size.width * size.padded;
         pool_.run(size.height, [&](int row, int) {
-            tail_->pack_gradient(*context_.kernels, row, 0, size.width, gradient_->data + row * row_floats);
+            tail_->pack_gradient(*context_.kernels, row, 0, size.width,
+                                 gradient_->as<Cell>() + row * row_cells);
         });
     }
 
@@ -148,15 +151,15 @@ class ResidualLoss : public KernelBench {
         Parameters::read(parameters_.all()[0], parameters_.gradients, dweight.mutable_data());
         found["dweight"] = dweight;
         found["dbias"] = copy_of(dbias_.data(), {outputs_});
-        last_.add_results(found, gradient_);
+        last_.add_results(found, gradient_->as<Cell>());
         return found;
     }
 
   private:
-    GivenLayer last_;
+    GivenLayer<Cell> last_;
     int outputs_;
     float average_weight_;
-    std::unique_ptr<Tail<float>> tail_;
+    std::unique_ptr<Tail<Cell>> tail_;
     Parameters parameters_;
     FloatArray bias_;
     std::vector<float> dbias_;
@@ -167,23 +170,22 @@ class ResidualLoss : public KernelBench {
 class Pool : public KernelBench {
   public:
     Pool(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads),
-          in_(inputs.picture("x")),
-          out_((in_.height + 1) / 2, (in_.width + 1) / 2, in_.channels,
-               channel_block<float>),
+        : KernelBench(where),
+          in_(inputs.picture<float>("x")),
+          out_((in_.height + 1) / 2, (in_.width + 1) / 2, in_.channels, channel_block<float>),
           maximum_(inputs.option("maximum", false)) {
         for (Buffer** picture : {&x_, &dx_}) *picture = arena_.add_persistent(in_.cells());
         for (Buffer** picture : {&y_, &dy_}) *picture = arena_.add_persistent(out_.cells());
         place(0);
-        fill(inputs.array("x"), in_, x_);
-        fill(inputs.array("dy"), out_, dy_);
+        fill(inputs.array("x"), InputSource<float>(in_), x_->data);
+        fill(inputs.array("dy"), InputSource<float>(out_), dy_->data);
     }
     void forward() override { pool_forward(context_, in_, maximum_, x_->data, y_->data); }
     void backward() override { pool_adjoint(context_, in_, maximum_, dy_->data, x_->data, dx_->data); }
     py::dict results() override {
         py::dict found;
-        found["y"] = unpadded(y_, out_);
-        found["dx"] = unpadded(dx_, in_);
+        found["y"] = unpadded(y_->data, InputSource<float>(out_));
+        found["dx"] = unpadded(dx_->data, InputSource<float>(in_));
         return found;
     }
 
@@ -197,8 +199,8 @@ class Pool : public KernelBench {
 class Lanczos : public KernelBench {
   public:
     Lanczos(const Inputs& inputs, const Where& where)
-        : KernelBench(where.isa, where.threads),
-          in_(inputs.picture("x")),
+        : KernelBench(where),
+          in_(inputs.picture<float>("x")),
           decimation_(in_.height, in_.width, in_.channels, inputs.option("scale", 2),
                       inputs.option("lobes", 2)) {
         const size_t in_floats = in_.pixels() * in_.channels;
@@ -228,11 +230,11 @@ class Lanczos : public KernelBench {
 }  // namespace
 
 std::unique_ptr<KernelBench> make_upsample_merge(const Inputs& inputs, const Where& where) {
-    return std::make_unique<UpsampleMerge>(inputs, where);
+    return make_with_cells<UpsampleMerge>(inputs, where);
 }
 
 std::unique_ptr<KernelBench> make_residual_loss(const Inputs& inputs, const Where& where) {
-    return std::make_unique<ResidualLoss>(inputs, where);
+    return make_with_cells<ResidualLoss>(inputs, where);
 }
 
 std::unique_ptr<KernelBench> make_pool(const Inputs& inputs, const Where& where) {

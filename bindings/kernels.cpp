@@ -23,7 +23,9 @@ std::unique_ptr<KernelBench> make_kernel(const std::string& name, const py::dict
                                          const py::dict& options, const std::string& isa, int threads) {
     const auto maker = makers.find(name);
     if (maker == makers.end()) throw std::invalid_argument("no kernel is called '" + name + "'");
-    return maker->second(Inputs(arrays, options), Where{isa, threads});
+    const Kernels* kernels = kernels_for(isa.c_str());
+    if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
+    return maker->second(Inputs(arrays, options), Where{kernels, threads});
 }
 
 FloatArray conv_forward(const FloatArray& x, const FloatArray& weight, const FloatArray& bias, int stride,
@@ -112,8 +114,20 @@ void add_kernels(py::module_& module) {
         "One kernel with its buffers: forward() and backward() compute, results() copies out")
         .def(py::init(&make_kernel), "name"_a, "arrays"_a, "options"_a = py::dict(), "isa"_a = "",
              "threads"_a = 1)
-        .def("forward", &KernelBench::forward, py::call_guard<py::gil_scoped_release>())
-        .def("backward", &KernelBench::backward, py::call_guard<py::gil_scoped_release>())
+        .def(
+            "forward",
+            [](KernelBench& kernel) {
+                kernel.prepare_thread();
+                kernel.forward();
+            },
+            py::call_guard<py::gil_scoped_release>())
+        .def(
+            "backward",
+            [](KernelBench& kernel) {
+                kernel.prepare_thread();
+                kernel.backward();
+            },
+            py::call_guard<py::gil_scoped_release>())
         .def("results", &KernelBench::results);
     module.def("conv_forward", &conv_forward, "x"_a, "weight"_a, "bias"_a, "stride"_a = 1,
                "padding"_a = "reflection", "isa"_a = "", "threads"_a = 1);

@@ -11,6 +11,17 @@
 namespace dipedge {
 namespace {
 
+// The limits of the instruction set called `isa`, as in kernels_for.
+const LimitKernels& limits_of(const std::string& isa) {
+    const Kernels* kernels = kernels_for(isa.c_str());
+    const std::string name = kernels ? kernels->isa : "";
+#define DIPEDGE_RETURN_LIMITS(ns) \
+    if (name == #ns) return ns::limit_kernels;
+    DIPEDGE_FOR_EACH_ISA(DIPEDGE_RETURN_LIMITS)
+#undef DIPEDGE_RETURN_LIMITS
+    throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
+}
+
 // Seconds of the fastest of `repeats` runs; the others were disturbed.
 template <class Body>
 double fastest(int repeats, const Body& body) {
@@ -25,17 +36,15 @@ double fastest(int repeats, const Body& body) {
 }
 
 double fma_gflops(const std::string& isa, int threads) {
-    const Kernels* kernels = kernels_for(isa.c_str());
-    const LimitKernels* limits = limits_of(kernels);
-    if (!limits) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
+    const LimitKernels& limits = limits_of(isa);
     ThreadPool pool(threads);
     const long rounds = 1000000;
     std::vector<float> kept(threads);
     const auto run = [&] {
-        pool.run(threads, [&](int task, int) { kept[task] = limits->fma_chains(rounds); });
+        pool.run(threads, [&](int task, int) { kept[task] = limits.fma_chains(rounds); });
     };
     run();
-    return 1e-9 * rounds * limits->flops_per_round * threads / fastest(12, run);
+    return 1e-9 * rounds * limits.flops_per_round * threads / fastest(12, run);
 }
 
 double copy_gbytes(int threads) {

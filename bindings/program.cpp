@@ -44,7 +44,8 @@ EncodingSpec encoding_of(const py::dict& from) {
 DataTerm term_of(const py::dict& from) {
     DataTerm term;
     const auto kind = from["kind"].cast<std::string>();
-    term.kind = kind == "mask" ? DataTerm::mask : (kind == "lanczos" ? DataTerm::lanczos : DataTerm::identity);
+    term.kind =
+        kind == "mask" ? DataTerm::mask : (kind == "lanczos" ? DataTerm::lanczos : DataTerm::identity);
     term.scale = from["scale"].cast<int>();
     term.lobes = from["lobes"].cast<int>();
     return term;
@@ -91,11 +92,9 @@ FloatArray get_tensor(Program& program, const std::string& kind, const std::stri
     return array;
 }
 
-void set_tensor(Program& program, const std::string& kind, const std::string& name,
-                const FloatArray& array) {
+void set_tensor(Program& program, const std::string& kind, const std::string& name, const FloatArray& array) {
     const Parameter& parameter = parameter_named(program, name);
-    Parameters::write(parameter, checked(array, parameter.count(), name.c_str()),
-                      array_named(program, kind));
+    Parameters::write(parameter, checked(array, parameter.count(), name.c_str()), array_named(program, kind));
 }
 
 std::vector<py::ssize_t> out_shape(const Program& program) {
@@ -114,7 +113,8 @@ void set_mask(Program& program, const FloatArray& mask) {
     std::copy_n(checked(mask, count, "mask"), count, program.tail().mask());
 }
 
-FloatArray sample(Program& program, const py::array_t<int64_t, py::array::c_style | py::array::forcecast>& pixels) {
+FloatArray sample(Program& program,
+                  const py::array_t<int64_t, py::array::c_style | py::array::forcecast>& pixels) {
     const ProgramSpec& spec = program.spec();
     const int64_t all = (int64_t)spec.height * spec.width;
     FloatArray array({(py::ssize_t)pixels.size(), (py::ssize_t)spec.channels});
@@ -146,7 +146,8 @@ void add_program(py::module_& module) {
         .def("names",
              [](Program& program) {
                  std::vector<std::string> names;
-                 for (const Parameter& parameter : program.parameters().all()) names.push_back(parameter.name);
+                 for (const Parameter& parameter : program.parameters().all())
+                     names.push_back(parameter.name);
                  return names;
              })
         .def("get", &get_tensor)

@@ -144,7 +144,7 @@ def test_a_wrong_adam_is_caught_one_step_at_a_time(tmp_path):
 
         def compile(self, prior, task, shape, settings):
             made = get_engine("torch").compile(prior, task, shape, settings)
-            made._optimiser.param_groups[0]["betas"] = (0.9, 0.99)
+            made._optimiser._adam.param_groups[0]["betas"] = (0.9, 0.99)
             return made
 
     path = write_golden(tmp_path)

@@ -141,7 +141,7 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> float:
 def test_output_loss_and_gradients_are_those_of_torch_in_float64(name, isa, monkeypatch):
     seed, wanted = reference(name)
     monkeypatch.setenv("DIPEDGE_ISA", isa)
-    program = prepared("native", "auto", name, seed)
+    program = prepared("native", "fp32", name, seed)
     found = program.evaluate()
     program.close()
     assert relative(found.output, wanted.output) < 1e-5
@@ -159,7 +159,7 @@ def test_output_loss_and_gradients_are_those_of_torch_in_float64(name, isa, monk
 def test_a_gradient_off_by_a_thousandth_would_be_found(key):
     name = "stride, bilinear, reflection"
     seed, wanted = reference(name)
-    program = prepared("native", "auto", name, seed)
+    program = prepared("native", "fp32", name, seed)
     found = program.evaluate().gradients[key]
     program.close()
     assert relative(found, wanted.gradients[key]) < 1e-4 < relative(1.001 * found, wanted.gradients[key])
@@ -167,7 +167,7 @@ def test_a_gradient_off_by_a_thousandth_would_be_found(key):
 
 @pytest.mark.parametrize("name", ["kernel 3 everywhere, 5 levels", "learned frequencies"])
 def test_two_evaluations_are_equal_to_the_bit_and_change_nothing(name):
-    program = prepared("native", "auto", name, 0)
+    program = prepared("native", "fp32", name, 0)
     before, first, second, after = program.state(), program.evaluate(), program.evaluate(), program.state()
     program.close()
     assert np.array_equal(first.output, second.output) and first.loss == second.loss

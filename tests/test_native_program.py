@@ -33,10 +33,11 @@ FITS = {
 SHAPE = (38, 100, 3)
 
 
-def begun(name: str, threads: int = 1, seed: int = 5) -> Program:
+def begun(name: str, threads: int = 1, seed: int = 5, precision: str = "fp32") -> Program:
     """A fit of ``FITS`` with its target, before its first step."""
     prior, task = FITS[name]
-    program = get_engine("native").compile(prior, task, SHAPE, Settings(seed=seed, threads=threads))
+    settings = Settings(seed=seed, precision=precision, threads=threads)
+    program = get_engine("native").compile(prior, task, SHAPE, settings)
     draws, scale = np.random.default_rng(0), task.data_term.scale
     mask = draws.random(SHAPE[:2]) > 0.5 if task.data_term.kind == "mask" else None
     program.set_target(draws.random((SHAPE[0] // scale, SHAPE[1] // scale, 3), np.float32), mask)
@@ -161,7 +162,7 @@ def test_the_loss_curve_is_that_of_torch_for_fifty_steps(kind, seed):
     pytest.importorskip("torch", reason="the curve to follow is PyTorch's")
     noise = np.random.default_rng(0).normal(0, 25 / 255, (64, 64, 3))
     target = np.clip(smooth_picture(64, 64) + noise, 0, 1).astype(np.float32)
-    settings = Settings(Adam(learning_rate=0.003), seed=seed, threads=1)
+    settings = Settings(Adam(learning_rate=0.003), seed=seed, precision="fp32", threads=1)
     curves = {"native": [], "torch": []}
     for engine, losses in curves.items():
         program = get_engine(engine).compile(CURVES[kind], Denoise(), target.shape, settings)

@@ -76,7 +76,9 @@ def uses_bf16(prior: Prior, precision: str) -> bool:
     if not _native.multiplies_bf16(isa):
         refusal = f"precision 'bf16' needs a processor that multiplies bf16; instruction set {isa!r} does not"
     elif prior.network.downsample != "stride":
-        refusal = f"precision 'bf16' takes downsample 'stride' only; this prior has {prior.network.downsample!r}"
+        refusal = (
+            f"precision 'bf16' takes downsample 'stride' only; this prior has {prior.network.downsample!r}"
+        )
     if precision == "bf16" and refusal:
         raise EngineError(refusal)
     return refusal is None and (precision == "bf16" or (precision == "auto" and isa == "amx"))

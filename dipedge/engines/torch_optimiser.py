@@ -12,9 +12,7 @@ WIDE = 16  # outputs, and values into each of them, that make a convolution a wi
 
 def is_wide(name: str, shape: torch.Size) -> bool:
     """Whether Muon takes this parameter: a convolution's weights, not the head's, of some width."""
-    return (
-        len(shape) == 4 and not name.startswith("head.") and shape[0] >= WIDE and shape[1:].numel() >= WIDE
-    )
+    return len(shape) == 4 and not name.startswith("head.") and shape[0] >= WIDE and shape[1:].numel() >= WIDE
 
 
 class TorchOptimiser:

@@ -19,8 +19,8 @@ struct AdamKernels {
                    float* parameter);
 };
 
-#define DIPEDGE_DECLARE_ADAM(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_ADAM(ns)           \
+    namespace ns {                         \
     extern const AdamKernels adam_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_ADAM)

@@ -59,8 +59,8 @@ void moments(const Cell* y, ptrdiff_t stride, int pixels, int channels, double* 
 }
 
 template <class Cell>
-void store(const float* from, ptrdiff_t from_stride, int pixels, int channels, Cell* to,
-           ptrdiff_t to_stride, double* sums) {
+void store(const float* from, ptrdiff_t from_stride, int pixels, int channels, Cell* to, ptrdiff_t to_stride,
+           double* sums) {
     const auto copy = [&](int p, int c) {
         Vec::load(from + p * from_stride + c).store(to + p * to_stride + c);
         return Vec::load(to + p * to_stride + c);
@@ -109,8 +109,8 @@ void act_backward(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlie
 }
 
 template <class Cell>
-void store_gradient(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlier, int pixels,
-                    int channels, Cell* d, ptrdiff_t d_stride) {
+void store_gradient(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlier, int pixels, int channels,
+                    Cell* d, ptrdiff_t d_stride) {
     for (int p = 0; p < pixels; ++p) {
         for (int c = 0; c < channels; c += Vec::lanes) {
             Vec gradient = Vec::load(fresh + p * fresh_stride + c);
@@ -126,20 +126,42 @@ void add(const float* from, size_t count, float* to) {
 
 }  // namespace
 
-extern const ConvKernels<float> conv_kernels = {
-    fp32::packed_size, fp32::pack,           fp32::pack_transposed, fp32::multiply,
-    false,             fp32::left_size,      nullptr,               fp32::right_size,
-    nullptr,           fp32::multiply_outer, norm_act<float>,       store<float>,
-    moments<float>,    norm_backward<float>, act_backward<float>,   store_gradient<float>,
-    add};
+extern const ConvKernels<float> conv_kernels = {fp32::packed_size,
+                                                fp32::pack,
+                                                fp32::pack_transposed,
+                                                fp32::multiply,
+                                                false,
+                                                fp32::left_size,
+                                                nullptr,
+                                                fp32::right_size,
+                                                nullptr,
+                                                fp32::multiply_outer,
+                                                norm_act<float>,
+                                                store<float>,
+                                                moments<float>,
+                                                norm_backward<float>,
+                                                act_backward<float>,
+                                                store_gradient<float>,
+                                                add};
 
 #if defined(DIPEDGE_ISA_AVX512BF16)
-extern const ConvKernels<bf16> conv_kernels_bf16 = {
-    half::packed_size, half::pack,           half::pack_transposed, half::multiply,
-    true,              half::left_size,      half::turn_left,       half::right_size,
-    half::turn_right,  half::multiply_outer, norm_act<bf16>,        store<bf16>,
-    moments<bf16>,     norm_backward<bf16>,  act_backward<bf16>,    store_gradient<bf16>,
-    add};
+extern const ConvKernels<bf16> conv_kernels_bf16 = {half::packed_size,
+                                                    half::pack,
+                                                    half::pack_transposed,
+                                                    half::multiply,
+                                                    true,
+                                                    half::left_size,
+                                                    half::turn_left,
+                                                    half::right_size,
+                                                    half::turn_right,
+                                                    half::multiply_outer,
+                                                    norm_act<bf16>,
+                                                    store<bf16>,
+                                                    moments<bf16>,
+                                                    norm_backward<bf16>,
+                                                    act_backward<bf16>,
+                                                    store_gradient<bf16>,
+                                                    add};
 #endif
 
 #if defined(DIPEDGE_ISA_AMX)

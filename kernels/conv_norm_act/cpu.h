@@ -29,8 +29,8 @@ struct ConvKernels {
 
     // The same for the transposed matrix: packs [columns, rows] read from weights [rows, columns].
     // Panel columns run over the `rows`, padded with zeros to `padded_rows` (a multiple of 16).
-    void (*pack_transposed)(const float* weights, ptrdiff_t stride, int rows, int columns,
-                            int padded_rows, Cell* packed);
+    void (*pack_transposed)(const float* weights, ptrdiff_t stride, int rows, int columns, int padded_rows,
+                            Cell* packed);
 
     // out[p, :] (+)= sum over taps t and depth k of tap.pixels[p * pixel_stride + k] * W_t[k, :].
     // `columns` is the width of out, a multiple of 16.
@@ -63,16 +63,16 @@ struct ConvKernels {
     void (*moments)(const Cell* y, ptrdiff_t stride, int pixels, int channels, double* sums);
 
     // Batch norm's backward as one affine map: to = a * d + b * y + c, all per channel.
-    void (*norm_backward)(const Cell* d, ptrdiff_t d_stride, const Cell* y, ptrdiff_t y_stride,
-                          int pixels, int channels, const float* a, const float* b, const float* c,
-                          Cell* to, ptrdiff_t to_stride);
+    void (*norm_backward)(const Cell* d, ptrdiff_t d_stride, const Cell* y, ptrdiff_t y_stride, int pixels,
+                          int channels, const float* a, const float* b, const float* c, Cell* to,
+                          ptrdiff_t to_stride);
 
     // d = (fresh + earlier) * LeakyReLU'(y * scale + shift); sums[0..channels) += d,
     // sums[channels..) += d * xhat with xhat = y * spread + centre. `earlier` (stride of d) may be null.
     void (*act_backward)(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlier, const Cell* y,
-                         ptrdiff_t y_stride, int pixels, int channels, const float* scale,
-                         const float* shift, float slope, const float* spread, const float* centre,
-                         Cell* d, ptrdiff_t d_stride, double* sums);
+                         ptrdiff_t y_stride, int pixels, int channels, const float* scale, const float* shift,
+                         float slope, const float* spread, const float* centre, Cell* d, ptrdiff_t d_stride,
+                         double* sums);
 
     // d = fresh + earlier; `earlier` (stride of d) may be null.
     void (*store_gradient)(const float* fresh, ptrdiff_t fresh_stride, const Cell* earlier, int pixels,
@@ -82,14 +82,14 @@ struct ConvKernels {
     void (*add)(const float* from, size_t count, float* to);
 };
 
-#define DIPEDGE_DECLARE_CONV(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_CONV(ns)                  \
+    namespace ns {                                \
     extern const ConvKernels<float> conv_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_CONV)
 
-#define DIPEDGE_DECLARE_CONV_BF16(ns) \
-    namespace ns {                    \
+#define DIPEDGE_DECLARE_CONV_BF16(ns)                 \
+    namespace ns {                                    \
     extern const ConvKernels<bf16> conv_kernels_bf16; \
     }
 DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_CONV_BF16)

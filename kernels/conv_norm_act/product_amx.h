@@ -32,21 +32,21 @@ void configure_tiles() {
 
 // Two rows of tiles where `two_rows`, two columns of tiles where `two_columns`. `left(t)` and
 // `right(t)` give the operands of product number t of `count`.
-#define DIPEDGE_TILES(two_rows, two_columns)                                             \
-    for (int t = 0; t < count; ++t) {                                                    \
-        const Operands o = at(t);                                                        \
-        _tile_loadd(4, o.left, left_bytes);                                              \
-        _tile_loadd(6, o.right, right_bytes);                                            \
-        _tile_dpbf16ps(0, 4, 6);                                                         \
-        if (two_columns) {                                                               \
-            _tile_loadd(7, o.right + right_next, right_bytes);                           \
-            _tile_dpbf16ps(1, 4, 7);                                                     \
-        }                                                                                \
-        if (two_rows) {                                                                  \
-            _tile_loadd(5, o.left + left_next, left_bytes);                              \
-            _tile_dpbf16ps(2, 5, 6);                                                     \
-            if (two_columns) _tile_dpbf16ps(3, 5, 7);                                    \
-        }                                                                                \
+#define DIPEDGE_TILES(two_rows, two_columns)                   \
+    for (int t = 0; t < count; ++t) {                          \
+        const Operands o = at(t);                              \
+        _tile_loadd(4, o.left, left_bytes);                    \
+        _tile_loadd(6, o.right, right_bytes);                  \
+        _tile_dpbf16ps(0, 4, 6);                               \
+        if (two_columns) {                                     \
+            _tile_loadd(7, o.right + right_next, right_bytes); \
+            _tile_dpbf16ps(1, 4, 7);                           \
+        }                                                      \
+        if (two_rows) {                                        \
+            _tile_loadd(5, o.left + left_next, left_bytes);    \
+            _tile_dpbf16ps(2, 5, 6);                           \
+            if (two_columns) _tile_dpbf16ps(3, 5, 7);          \
+        }                                                      \
     }
 
 struct Operands {
@@ -102,9 +102,9 @@ void multiply(const Tap<bf16>* taps, int tap_count, int depth, int columns, int 
             const auto at = [&](int t) {
                 const Tap<bf16>& tap = taps[t / blocks];
                 const int block = t % blocks;
-                return Operands{tap.pixels + row * pixel_stride + block * depth_block,
-                                tap.weights + column / panel * panel_cells +
-                                    (ptrdiff_t)block * depth_block * panel};
+                return Operands{
+                    tap.pixels + row * pixel_stride + block * depth_block,
+                    tap.weights + column / panel * panel_cells + (ptrdiff_t)block * depth_block * panel};
             };
             tiles(row + 16 < whole, column + 16 < columns, out + row * out_stride + column, out_stride,
                   accumulate, tap_count * blocks, pixel_stride * 2, 64, 16 * pixel_stride, panel_cells, at);
@@ -129,8 +129,8 @@ void multiply_outer(const bf16* left, int left_pixels, int channels, int step, i
                 return Operands{from + k * length + t * depth_block,
                                 right + ((ptrdiff_t)t * 16 * columns + column) * 2};
             };
-            tiles(k + 16 < whole, column + 16 < columns, dw + k * dw_stride + column, dw_stride, true,
-                  blocks, length * 2, (ptrdiff_t)columns * 4, 16 * length, 32, at);
+            tiles(k + 16 < whole, column + 16 < columns, dw + k * dw_stride + column, dw_stride, true, blocks,
+                  length * 2, (ptrdiff_t)columns * 4, 16 * length, 32, at);
         }
     }
     if (whole < depth) {
@@ -143,7 +143,8 @@ void multiply_outer(const bf16* left, int left_pixels, int channels, int step, i
 void multiply(const Tap<bf16>* taps, int tap_count, int depth, int columns, int pixels,
               ptrdiff_t pixel_stride, float* out, ptrdiff_t out_stride, bool accumulate) {
     const ptrdiff_t panel_cells = (ptrdiff_t)round_up(depth, depth_block) * panel;
-    const Product all{taps, tap_count, (depth + 1) / 2, panel_cells, pixel_stride, out, out_stride, accumulate};
+    const Product all{taps,         tap_count, (depth + 1) / 2, panel_cells,
+                      pixel_stride, out,       out_stride,      accumulate};
     multiply_vectors(all, 0, columns, pixels);
 }
 

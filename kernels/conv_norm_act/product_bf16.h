@@ -22,8 +22,8 @@ namespace DIPEDGE_ISA_NAMESPACE {
 namespace {
 namespace half {
 
-constexpr int panel = 16;       // columns of a panel
-constexpr int depth_block = 32; // values of one row of a tile
+constexpr int panel = 16;        // columns of a panel
+constexpr int depth_block = 32;  // values of one row of a tile
 constexpr int rows_at_once = 6, panels_at_once = 4;
 
 static inline int round_up(int value, int block) { return (value + block - 1) / block * block; }
@@ -132,9 +132,15 @@ void multiply_vectors(const Product& p, int first, int columns, int pixels) {
         multiply_block<panels_at_once>(p, first, pixels, column);
     }
     switch ((columns - column) / panel) {
-        case 1: multiply_block<1>(p, first, pixels, column); break;
-        case 2: multiply_block<2>(p, first, pixels, column); break;
-        case 3: multiply_block<3>(p, first, pixels, column); break;
+        case 1:
+            multiply_block<1>(p, first, pixels, column);
+            break;
+        case 2:
+            multiply_block<2>(p, first, pixels, column);
+            break;
+        case 3:
+            multiply_block<3>(p, first, pixels, column);
+            break;
     }
 }
 
@@ -174,10 +180,10 @@ static inline void transpose(__m512i (&r)[16]) {
 
 // Two pixels' 16 channels side by side: 16 pairs.
 static inline __m512i interleave(const bf16* first, const bf16* second) {
-    const __m512i low = first ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)first))
-                              : _mm512_setzero_si512();
-    const __m512i high = second ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)second))
-                                : _mm512_setzero_si512();
+    const __m512i low =
+        first ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)first)) : _mm512_setzero_si512();
+    const __m512i high =
+        second ? _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)second)) : _mm512_setzero_si512();
     return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
@@ -210,14 +216,15 @@ void turn_right(const bf16* rows, int pixels, int columns, bf16* right) {
         const bf16* first = p < pixels ? rows + (ptrdiff_t)p * columns : nullptr;
         const bf16* second = p + 1 < pixels ? rows + (ptrdiff_t)(p + 1) * columns : nullptr;
         for (int c = 0; c < columns; c += 16, right += 32) {
-            _mm512_storeu_si512(right, interleave(first ? first + c : nullptr, second ? second + c : nullptr));
+            _mm512_storeu_si512(right,
+                                interleave(first ? first + c : nullptr, second ? second + c : nullptr));
         }
     }
 }
 
 template <int M, int N>
-void outer_tile(const bf16* left, ptrdiff_t left_stride, const bf16* right, int columns, int pairs,
-                float* dw, ptrdiff_t dw_stride) {
+void outer_tile(const bf16* left, ptrdiff_t left_stride, const bf16* right, int columns, int pairs, float* dw,
+                ptrdiff_t dw_stride) {
     __m512 sum[M][N];
     for (int m = 0; m < M; ++m) {
         for (int n = 0; n < N; ++n) sum[m][n] = _mm512_loadu_ps(dw + m * dw_stride + n * 16);
@@ -236,8 +243,8 @@ void outer_tile(const bf16* left, ptrdiff_t left_stride, const bf16* right, int 
 }
 
 template <int M, int N>
-void outer_rows(int rest, const bf16* left, ptrdiff_t left_stride, const bf16* right, int columns,
-                int pairs, float* dw, ptrdiff_t dw_stride) {
+void outer_rows(int rest, const bf16* left, ptrdiff_t left_stride, const bf16* right, int columns, int pairs,
+                float* dw, ptrdiff_t dw_stride) {
     if constexpr (M > 0) {
         if (rest >= M) {
             outer_tile<M, N>(left, left_stride, right, columns, pairs, dw, dw_stride);
@@ -266,9 +273,15 @@ void outer_vectors(const bf16* left, ptrdiff_t left_stride, int first, int depth
     }
     const bf16* rest = right + 2 * column;
     switch ((columns - column) / 16) {
-        case 1: outer_block<1>(left, left_stride, first, depth, rest, columns, pairs, dw + column, dw_stride); break;
-        case 2: outer_block<2>(left, left_stride, first, depth, rest, columns, pairs, dw + column, dw_stride); break;
-        case 3: outer_block<3>(left, left_stride, first, depth, rest, columns, pairs, dw + column, dw_stride); break;
+        case 1:
+            outer_block<1>(left, left_stride, first, depth, rest, columns, pairs, dw + column, dw_stride);
+            break;
+        case 2:
+            outer_block<2>(left, left_stride, first, depth, rest, columns, pairs, dw + column, dw_stride);
+            break;
+        case 3:
+            outer_block<3>(left, left_stride, first, depth, rest, columns, pairs, dw + column, dw_stride);
+            break;
     }
 }
 

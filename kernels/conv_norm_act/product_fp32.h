@@ -49,8 +49,8 @@ void pack_transposed(const float* weights, ptrdiff_t stride, int rows, int colum
 }
 
 template <int M, int N>
-void multiply_tile(const float* pixels, ptrdiff_t pixel_stride, const float* weights, int depth,
-                   float* out, ptrdiff_t out_stride, bool accumulate) {
+void multiply_tile(const float* pixels, ptrdiff_t pixel_stride, const float* weights, int depth, float* out,
+                   ptrdiff_t out_stride, bool accumulate) {
     Vec sum[M][N];
     for (int m = 0; m < M; ++m) {
         for (int n = 0; n < N; ++n) {
@@ -77,15 +77,14 @@ void multiply_rest(int rest, const float* pixels, ptrdiff_t pixel_stride, const 
         if (rest == M) {
             multiply_tile<M, N>(pixels, pixel_stride, weights, depth, out, out_stride, accumulate);
         } else {
-            multiply_rest<M - 1, N>(rest, pixels, pixel_stride, weights, depth, out, out_stride,
-                                    accumulate);
+            multiply_rest<M - 1, N>(rest, pixels, pixel_stride, weights, depth, out, out_stride, accumulate);
         }
     }
 }
 
 template <int N>
-void multiply_panel(const float* pixels, int count, ptrdiff_t pixel_stride, const float* weights,
-                    int depth, float* out, ptrdiff_t out_stride, bool accumulate) {
+void multiply_panel(const float* pixels, int count, ptrdiff_t pixel_stride, const float* weights, int depth,
+                    float* out, ptrdiff_t out_stride, bool accumulate) {
     int p = 0;
     for (; p + tile_rows <= count; p += tile_rows) {
         multiply_tile<tile_rows, N>(pixels + p * pixel_stride, pixel_stride, weights, depth,
@@ -122,22 +121,22 @@ struct PanelProduct {
     }
 };
 
-void multiply(const Tap<float>* taps, int tap_count, int depth, int columns, int pixels, ptrdiff_t pixel_stride,
-              float* out, ptrdiff_t out_stride, bool accumulate) {
+void multiply(const Tap<float>* taps, int tap_count, int depth, int columns, int pixels,
+              ptrdiff_t pixel_stride, float* out, ptrdiff_t out_stride, bool accumulate) {
     for (int from = 0; from < columns; from += panel_width) {
         const int width = columns - from < panel_width ? columns - from : panel_width;
         for (int t = 0; t < tap_count; ++t) {
             const float* panel = taps[t].weights + (ptrdiff_t)from * depth;
-            for_width<tile_vectors>(
-                width / Vec::lanes, PanelProduct{taps[t].pixels, pixels, pixel_stride, panel, depth,
+            for_width<tile_vectors>(width / Vec::lanes,
+                                    PanelProduct{taps[t].pixels, pixels, pixel_stride, panel, depth,
                                                  out + from, out_stride, accumulate || t > 0});
         }
     }
 }
 
 template <int M, int N>
-void outer_tile(const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, int pixels,
-                float* dw, ptrdiff_t dw_stride) {
+void outer_tile(const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, int pixels, float* dw,
+                ptrdiff_t dw_stride) {
     Vec sum[M][N];
     for (int m = 0; m < M; ++m) {
         for (int n = 0; n < N; ++n) sum[m][n] = Vec::load(dw + m * dw_stride + n * Vec::lanes);
@@ -156,8 +155,8 @@ void outer_tile(const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_
 }
 
 template <int M, int N>
-void outer_rest(int rest, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride,
-                int pixels, float* dw, ptrdiff_t dw_stride) {
+void outer_rest(int rest, const float* a, ptrdiff_t a_stride, const float* b, ptrdiff_t b_stride, int pixels,
+                float* dw, ptrdiff_t dw_stride) {
     if constexpr (M > 0) {
         if (rest == M) {
             outer_tile<M, N>(a, a_stride, b, b_stride, pixels, dw, dw_stride);
@@ -182,22 +181,22 @@ struct OuterProduct {
         for (; k + tile_rows <= depth; k += tile_rows) {
             outer_tile<tile_rows, N>(a + k, a_stride, b, b_stride, pixels, dw + k * dw_stride, dw_stride);
         }
-        outer_rest<tile_rows - 1, N>(depth - k, a + k, a_stride, b, b_stride, pixels,
-                                     dw + k * dw_stride, dw_stride);
+        outer_rest<tile_rows - 1, N>(depth - k, a + k, a_stride, b, b_stride, pixels, dw + k * dw_stride,
+                                     dw_stride);
     }
 };
 
 size_t left_size(int pixels, int channels, int) { return (size_t)pixels * channels; }
 size_t right_size(int pixels, int columns) { return (size_t)pixels * columns; }
 
-void multiply_outer(const float* left, int, int channels, int step, int first, int depth,
-                    const float* right, int columns, int pixels, float* dw, ptrdiff_t dw_stride) {
+void multiply_outer(const float* left, int, int channels, int step, int first, int depth, const float* right,
+                    int columns, int pixels, float* dw, ptrdiff_t dw_stride) {
     const float* a = left + (ptrdiff_t)first * channels;
     const ptrdiff_t a_stride = (ptrdiff_t)step * channels;
     for (int from = 0; from < columns; from += panel_width) {
         const int width = columns - from < panel_width ? columns - from : panel_width;
-        for_width<tile_vectors>(width / Vec::lanes, OuterProduct{a, a_stride, depth, right + from, columns, pixels,
-                                                    dw + from, dw_stride});
+        for_width<tile_vectors>(width / Vec::lanes, OuterProduct{a, a_stride, depth, right + from, columns,
+                                                                 pixels, dw + from, dw_stride});
     }
 }
 

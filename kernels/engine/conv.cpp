@@ -28,9 +28,8 @@ void OutputGradient<Cell>::pack(const Kernels& kernels, int row, int begin, int 
     }
     const Norm& norm = layer->norm;
     kernels.of<Cell>().conv->norm_backward(layer->d_row(row) + offset, size.padded,
-                                           layer->y_row(row) + offset, size.padded, end - begin,
-                                           size.padded, norm.a.data(), norm.b.data(), norm.c.data(), to,
-                                           size.padded);
+                                           layer->y_row(row) + offset, size.padded, end - begin, size.padded,
+                                           norm.a.data(), norm.b.data(), norm.c.data(), to, size.padded);
 }
 
 template <class Cell>
@@ -70,8 +69,8 @@ size_t Conv<Cell>::partial_floats() const {
 template <class Cell>
 size_t Conv<Cell>::scratch_bytes() const {
     const size_t gradient_row = Scratch::bytes<Cell>((row_pixels() + 4 * shape_.kernel + 32) * out_.padded);
-    const size_t sums = (row_pixels() + 2 * shape_.kernel) *
-                        (size_t)std::max(source_.size.padded, out_.padded);
+    const size_t sums =
+        (row_pixels() + 2 * shape_.kernel) * (size_t)std::max(source_.size.padded, out_.padded);
     return RowRing<Cell>::bytes(source_, shape_, row_pixels()) + (shape_.kernel + 2) * gradient_row +
            Scratch::bytes<float>(sums) + source_.scratch_bytes() + 1024;
 }

@@ -76,8 +76,8 @@ class Conv {
     Slabs weight_slabs() const;
     bool tap_rows_split() const;
     void forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm, Scratch scratch);
-    void weight_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile,
-                     int first_ky, int last_ky, float* dw, Scratch scratch);
+    void weight_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile, int first_ky,
+                     int last_ky, float* dw, Scratch scratch);
     void weight_gradient(const Context& context, const OutputGradient<Cell>& from, Buffer* partials);
     void add_partials(const Context& context, const Buffer* partials, int count);
     void input_gradient(const Context& context, const OutputGradient<Cell>& from, bool first, bool last);

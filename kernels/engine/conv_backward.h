@@ -47,8 +47,7 @@ void Conv<Cell>::weight_tile(const Context& context, const OutputGradient<Cell>&
 }
 
 template <class Cell>
-void Conv<Cell>::weight_gradient(const Context& context, const OutputGradient<Cell>& from,
-                                 Buffer* partials) {
+void Conv<Cell>::weight_gradient(const Context& context, const OutputGradient<Cell>& from, Buffer* partials) {
     const Slabs slabs = weight_slabs();
     const int k = shape_.kernel, parts = tap_rows_split() ? k : 1;
     const size_t row_floats = (size_t)k * depth_ * out_.padded;  // one row of taps
@@ -95,8 +94,8 @@ void Conv<Cell>::pointwise_backward(const Context& context, const OutputGradient
 }
 
 template <class Cell>
-void Conv<Cell>::pointwise_slab(const Context& context, const OutputGradient<Cell>& from, int slab,
-                                float* dw, bool first, bool last, Scratch scratch) {
+void Conv<Cell>::pointwise_slab(const Context& context, const OutputGradient<Cell>& from, int slab, float* dw,
+                                bool first, bool last, Scratch scratch) {
     const ConvKernels<Cell>& kernels = *context.of<Cell>().conv;
     const Geometry& in = source_.size;
     const int stride = shape_.stride;
@@ -110,7 +109,8 @@ void Conv<Cell>::pointwise_slab(const Context& context, const OutputGradient<Cel
     for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
         const bool used = row % stride == 0;
         for_tiles(out_.width, [&](int begin, int end) {
-            const int count = end - begin, in_begin = begin * stride, in_end = std::min(in.width, end * stride);
+            const int count = end - begin, in_begin = begin * stride,
+                      in_end = std::min(in.width, end * stride);
             if (used) {
                 from.pack(*context.kernels, row / stride, begin, end, gradient.plain);
                 gradient.turn(kernels, count, out_.padded);

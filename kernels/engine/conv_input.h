@@ -14,8 +14,7 @@ struct RowUse {
     int output_row, ky;
 };
 
-int find_uses(int row, const Geometry& in, const Geometry& out, const ConvShape& shape,
-                     RowUse* uses) {
+int find_uses(int row, const Geometry& in, const Geometry& out, const ConvShape& shape, RowUse* uses) {
     const int margin = (shape.kernel - 1) / 2;
     int count = 0;
     const auto add_seen = [&](int seen) {
@@ -137,8 +136,8 @@ void Conv<Cell>::input_tile(const Context& context, const OutputGradient<Cell>& 
                                                 fresh + (size_t)(column - tile.begin) * in.padded);
             }
         }
-        source_.receive(*context.kernels, tile.slab, row, tile.begin, tile.end, fresh, in.padded, first,
-                        last, scratch);
+        source_.receive(*context.kernels, tile.slab, row, tile.begin, tile.end, fresh, in.padded, first, last,
+                        scratch);
     }
 }
 

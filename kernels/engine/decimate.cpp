@@ -64,8 +64,8 @@ void LanczosDecimation::adjoint(const Context& context, const float* from, float
     const size_t row_floats = (size_t)width_ * channels_;
     context.pool->run(out_height_, [&](int row, int) {
         context.kernels->lanczos->spread_row(from + (size_t)row * out_width_ * channels_, width_, channels_,
-                                             weights_.data(), (int)weights_.size(), scale_, pad_,
-                                             out_width_, workspace + row * row_floats);
+                                             weights_.data(), (int)weights_.size(), scale_, pad_, out_width_,
+                                             workspace + row * row_floats);
     });
     context.pool->run(height_, [&](int row, int) {
         float* gathered = to + row * row_floats;
@@ -94,10 +94,9 @@ void pool_adjoint(const Context& context, const Geometry& in, bool maximum, cons
     context.pool->run((in.height + 1) / 2, [&](int row, int) {
         const size_t offset = 2 * row * row_floats;
         const bool has_bottom = 2 * row + 1 < in.height;
-        context.kernels->pool->backward(gradient + row * out_floats, from + offset,
-                                        has_bottom ? from + offset + row_floats : nullptr, in.width,
-                                        in.padded, maximum, to + offset,
-                                        has_bottom ? to + offset + row_floats : nullptr);
+        context.kernels->pool->backward(
+            gradient + row * out_floats, from + offset, has_bottom ? from + offset + row_floats : nullptr,
+            in.width, in.padded, maximum, to + offset, has_bottom ? to + offset + row_floats : nullptr);
     });
 }
 

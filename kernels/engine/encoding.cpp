@@ -30,7 +30,7 @@ void fill_table(const std::vector<double>& frequencies, FeatureTable& table) {
 
 template <class Cell>
 Encoding<Cell>::Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient,
-                   Arena& arena)
+                         Arena& arena)
     : spec_(spec), source_(Geometry(height, width, spec.channels, channel_block<Cell>)) {
     columns_.count = width;
     rows_.count = height;
@@ -133,8 +133,8 @@ void Encoding<Cell>::add_noise(const Context& context, uint64_t seed, uint64_t s
             const size_t first = share * noise_pixels, last = std::min(first + noise_pixels, size.pixels());
             for (size_t pixel = first; pixel < last; ++pixel) {
                 context.kernels->perturb->add_noise(
-                    base_->data + pixel * size.padded, noise + (pixel - first) * size.channels,
-                    sigma, size.channels, source_.values->data + pixel * size.padded);
+                    base_->data + pixel * size.padded, noise + (pixel - first) * size.channels, sigma,
+                    size.channels, source_.values->data + pixel * size.padded);
             }
         }
     });
@@ -149,7 +149,8 @@ void Encoding<Cell>::reduce_to_tables(const Context& context) {
     for (int row = 0; row < size.height; ++row) {
         std::fill(row_sum.begin(), row_sum.end(), 0.0f);
         context.kernels->fp32.fourier->reduce_row(source_.d->data + (size_t)row * size.width * size.padded,
-                                             size.width, size.padded, column_sums.data(), row_sum.data());
+                                                  size.width, size.padded, column_sums.data(),
+                                                  row_sum.data());
         std::copy_n(row_sum.data() + half, half, rows_.gradient.data() + row * half);
     }
     for (int x = 0; x < size.width; ++x) {

@@ -17,17 +17,21 @@ FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int s
 
 // The column sums of every slab.
 template <class Cell>
-size_t FourierConv<Cell>::partial_floats() const { return Slabs(out()).count * column_part_.size(); }
+size_t FourierConv<Cell>::partial_floats() const {
+    return Slabs(out()).count * column_part_.size();
+}
 
 template <class Cell>
-size_t FourierConv<Cell>::scratch_bytes() const { return Scratch::bytes<Cell>((size_t)tile_width * out().padded); }
+size_t FourierConv<Cell>::scratch_bytes() const {
+    return Scratch::bytes<Cell>((size_t)tile_width * out().padded);
+}
 
 template <class Cell>
 void FourierConv<Cell>::pack_weights(const Context& context) {
     const size_t half_floats = (size_t)half() * out().padded;
     for (int part = 0; part < 2; ++part) {
-        context.kernels->fp32.conv->pack(this->weights() + part * half_floats, out().padded, half(), out().padded,
-                                    packed_.data() + part * half_floats);
+        context.kernels->fp32.conv->pack(this->weights() + part * half_floats, out().padded, half(),
+                                         out().padded, packed_.data() + part * half_floats);
     }
 }
 
@@ -49,8 +53,8 @@ void FourierConv<Cell>::forward(const Context& context, Buffer* y, Norm* norm) {
             for_tiles(out().width, [&](int begin, int end) {
                 Cell* to = y->as<Cell>() + ((size_t)row * out().width + begin) * out().padded;
                 context.of<Cell>().fourier->add_row(column_part_.data() + (size_t)begin * out().padded,
-                                                  row_part_.data() + (size_t)row * out().padded,
-                                                  end - begin, out().padded, to);
+                                                    row_part_.data() + (size_t)row * out().padded,
+                                                    end - begin, out().padded, to);
                 if (norm) {
                     context.of<Cell>().conv->moments(to, out().padded, end - begin, out().padded,
                                                      norm->slab_sums(slab));
@@ -62,13 +66,14 @@ void FourierConv<Cell>::forward(const Context& context, Buffer* y, Norm* norm) {
 }
 
 template <class Cell>
-void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Cell>& from, Buffer* partials, bool,
-                           bool) {
+void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Cell>& from, Buffer* partials,
+                                 bool, bool) {
     const Slabs slabs(out());
     const size_t floats = column_part_.size();
     context.pool->run(slabs.count, [&](int slab, int worker) {
         float* columns = partials->data + slab * floats;
-        Cell* gradient_row = context.scratch_of(worker).template take<Cell>((size_t)tile_width * out().padded);
+        Cell* gradient_row =
+            context.scratch_of(worker).template take<Cell>((size_t)tile_width * out().padded);
         std::memset(columns, 0, sizeof(float) * floats);
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
             float* row_sum = row_sums_.data() + (size_t)row * out().padded;
@@ -76,7 +81,7 @@ void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Ce
             for_tiles(out().width, [&](int begin, int end) {
                 from.pack(*context.kernels, row, begin, end, gradient_row);
                 context.of<Cell>().fourier->reduce_row(gradient_row, end - begin, out().padded,
-                                                     columns + (size_t)begin * out().padded, row_sum);
+                                                       columns + (size_t)begin * out().padded, row_sum);
             });
         }
     });
@@ -91,7 +96,7 @@ void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Ce
 // Weights: features^T * sums. Features, when frequencies are learned: sums * weights^T.
 template <class Cell>
 void FourierConv<Cell>::add_weight_gradient(const Context& context, FeatureTable& table, const float* sums,
-                                      int count, int first_row) {
+                                            int count, int first_row) {
     const int stride = shape().stride;
     const size_t offset = (size_t)first_row * out().padded;
     context.kernels->fp32.conv->multiply_outer(table.values.data(), table.count, half(), stride, 0, half(),

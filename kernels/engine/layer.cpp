@@ -69,22 +69,22 @@ void InputSource<Cell>::receive(const Kernels& kernels, int, int row, int begin,
 template <class Cell>
 void Layer<Cell>::pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to,
                        ptrdiff_t stride, Scratch) const {
-    kernels.of<Cell>().conv->norm_act(y_row(row) + (size_t)begin * size.padded,
-                                      (ptrdiff_t)step * size.padded, (end - begin + step - 1) / step,
-                                      size.padded, norm.scale.data(), norm.shift.data(), slope, to, stride);
+    kernels.of<Cell>().conv->norm_act(y_row(row) + (size_t)begin * size.padded, (ptrdiff_t)step * size.padded,
+                                      (end - begin + step - 1) / step, size.padded, norm.scale.data(),
+                                      norm.shift.data(), slope, to, stride);
 }
 
 template <class Cell>
-void Layer<Cell>::receive(const Kernels& kernels, int slab, int row, int begin, int end,
-                          const float* fresh, ptrdiff_t stride, bool first, bool last, Scratch) {
+void Layer<Cell>::receive(const Kernels& kernels, int slab, int row, int begin, int end, const float* fresh,
+                          ptrdiff_t stride, bool first, bool last, Scratch) {
     const ConvKernels<Cell>& conv = *kernels.of<Cell>().conv;
     const size_t offset = (size_t)begin * size.padded;
     Cell* to = d_row(row) + offset;
     const Cell* earlier = first ? nullptr : to;
     if (!last) return conv.store_gradient(fresh, stride, earlier, end - begin, size.padded, to, size.padded);
     conv.act_backward(fresh, stride, earlier, y_row(row) + offset, size.padded, end - begin, size.padded,
-                      norm.scale.data(), norm.shift.data(), slope, norm.spread.data(), norm.centre.data(),
-                      to, size.padded, norm.slab_sums(slab));
+                      norm.scale.data(), norm.shift.data(), slope, norm.spread.data(), norm.centre.data(), to,
+                      size.padded, norm.slab_sums(slab));
 }
 
 template struct InputSource<float>;

@@ -48,7 +48,7 @@ struct Source {
     virtual void receive(const Kernels& kernels, int slab, int row, int begin, int end, const float* fresh,
                          ptrdiff_t stride, bool first, bool last, Scratch scratch) = 0;
 
-    virtual size_t scratch_bytes() const { return 0; }  // that pack and receive take
+    virtual size_t scratch_bytes() const { return 0; }   // that pack and receive take
     virtual int depth() const { return size.channels; }  // leading channels that may be nonzero
     virtual Norm* own_norm() { return nullptr; }
     virtual std::vector<Buffer*> reads() const = 0;  // what pack needs in memory

@@ -71,8 +71,8 @@ void Merge<Cell>::blend_deep(const Kernels& kernels, int row, int begin, int end
     const size_t offset = (size_t)columns.first * low.padded;
     kernels.of<Cell>().merge->blend_act(deep_.y_row(near) + offset, deep_.y_row(far) + offset,
                                         bilinear_ && far != near ? 0.25f : 0.0f, columns.count, low.padded,
-                                        deep_.norm.scale.data(), deep_.norm.shift.data(), deep_.slope,
-                                        scale, shift, to, low.padded);
+                                        deep_.norm.scale.data(), deep_.norm.shift.data(), deep_.slope, scale,
+                                        shift, to, low.padded);
 }
 
 template <class Cell>
@@ -83,7 +83,8 @@ void Merge<Cell>::pack(const Kernels& kernels, int row, int begin, int end, int,
     float* mixed = scratch.template take<float>(row_floats());
     blend_deep(kernels, row, begin, end, norm.scale.data(), norm.shift.data(), mixed);
     const LowerColumns columns(begin, end, deep_.size.width);
-    cells.merge->widen_cells(mixed, columns.first, deep_.size.width, bilinear_, begin, end, after, to, stride);
+    cells.merge->widen_cells(mixed, columns.first, deep_.size.width, bilinear_, begin, end, after, to,
+                             stride);
     if (!skip_) return;
     const int channels = skip_->size.padded;
     const Cell* y = skip_->y_row(row) + (size_t)begin * channels;
@@ -121,7 +122,8 @@ void Merge<Cell>::receive(const Kernels& kernels, int slab, int row, int begin, 
                           ptrdiff_t stride, bool first, bool last, Scratch scratch) {
     Cell* to = d->template as<Cell>() + ((size_t)row * size.width + begin) * size.padded;
     const CellKernels<Cell>& cells = kernels.of<Cell>();
-    cells.conv->store_gradient(fresh, stride, first ? nullptr : to, end - begin, size.padded, to, size.padded);
+    cells.conv->store_gradient(fresh, stride, first ? nullptr : to, end - begin, size.padded, to,
+                               size.padded);
     if (!last) return;
     float* raw = scratch.template take<float>(row_floats());
     pack_raw(kernels, row, begin, end, raw, scratch);
@@ -172,7 +174,8 @@ void Merge<Cell>::skip_backward(const Context& context) {
                 merge.norm_backward(from + after, size.padded, active, channels, end - begin, channels,
                                     norm.a.data() + after, norm.b.data() + after, norm.c.data() + after,
                                     active, channels);
-                skip_->receive(*context.kernels, slab, row, begin, end, active, channels, true, true, scratch);
+                skip_->receive(*context.kernels, slab, row, begin, end, active, channels, true, true,
+                               scratch);
             });
         }
     });

@@ -64,19 +64,20 @@ void Network<Cell>::add_norm(const std::string& name, Norm& norm, const Source<C
 // A bias ahead of a batch norm changes nothing and has no gradient; it is kept for its name's sake (files
 // and other engines have it) and takes no part in any kernel.
 template <class Cell>
-Conv<Cell>* Network<Cell>::add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel, int stride) {
+Conv<Cell>* Network<Cell>::add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel,
+                                    int stride) {
     if (&source == &encoding_->source() && !encoding_->dense()) {
         convs_.push_back(std::make_unique<FourierConv<Cell>>(*encoding_, channels, stride));
     } else {
-        convs_.push_back(std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
+        convs_.push_back(
+            std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
     }
     Conv<Cell>* conv = convs_.back().get();
     std::vector<int> places;
     for (int channel = 0; channel < source.size.channels; ++channel) {
         places.push_back(source.place_of(channel));
     }
-    parameters_.add_conv(name + ".conv.weight", channels, kernel, places, conv->depth(),
-                         conv->out().padded);
+    parameters_.add_conv(name + ".conv.weight", channels, kernel, places, conv->depth(), conv->out().padded);
     parameters_.add_vector(name + ".conv.bias", in_order(channels), conv->out().padded);
     bindings_.push_back([name, conv](Parameters& all) {
         const size_t offset = all.find(name + ".conv.weight")->offset;
@@ -96,15 +97,13 @@ Layer<Cell>* Network<Cell>::add_layer(const std::string& name, const Geometry& s
 }
 
 template <class Cell>
-Layer<Cell>* Network<Cell>::add_conv_layer(const std::string& name, Source<Cell>& source, int channels, int kernel,
-                               Conv<Cell>*& conv) {
+Layer<Cell>* Network<Cell>::add_conv_layer(const std::string& name, Source<Cell>& source, int channels,
+                                           int kernel, Conv<Cell>*& conv) {
     conv = add_conv(name, source, channels, kernel, 1);
     Layer<Cell>* layer = add_layer(name, conv->out());
     std::vector<Buffer*> uses = source.reads();
     uses.push_back(layer->y);
-    add(uses, [conv, layer](const Context& context) {
-        conv->forward(context, layer->y, &layer->norm);
-    });
+    add(uses, [conv, layer](const Context& context) { conv->forward(context, layer->y, &layer->norm); });
     return layer;
 }
 
@@ -116,14 +115,15 @@ static void take_moments(const Context& context, Layer<Cell>& layer) {
     context.pool->run(slabs.count, [&](int slab, int) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
             context.of<Cell>().conv->moments(layer.y_row(row), layer.size.padded, layer.size.width,
-                                           layer.size.padded, layer.norm.slab_sums(slab));
+                                             layer.size.padded, layer.norm.slab_sums(slab));
         }
     });
     layer.norm.finish_forward();
 }
 
 template <class Cell>
-Layer<Cell>* Network<Cell>::add_down(const std::string& name, Level& level, Source<Cell>& source, const LevelSpec& spec) {
+Layer<Cell>* Network<Cell>::add_down(const std::string& name, Level& level, Source<Cell>& source,
+                                     const LevelSpec& spec) {
     const bool strided = spec_.downsample == Downsample::stride;
     Conv<Cell>* conv = level.down_conv = add_conv(name, source, spec.down, spec.kernel_down, strided ? 2 : 1);
     const Geometry in = conv->out();
@@ -131,9 +131,7 @@ Layer<Cell>* Network<Cell>::add_down(const std::string& name, Level& level, Sour
     std::vector<Buffer*> uses = source.reads();
     if (strided) {
         uses.push_back(layer->y);
-        add(uses, [conv, layer](const Context& context) {
-            conv->forward(context, layer->y, &layer->norm);
-        });
+        add(uses, [conv, layer](const Context& context) { conv->forward(context, layer->y, &layer->norm); });
         return layer;
     }
     Buffer* full = level.full = arena_.template add_cells<Cell>(in.cells(), (int)operations_.size());
@@ -156,8 +154,7 @@ void Network<Cell>::add_decimation(Level& level, Layer<Cell>* layer, const Geome
         return;
     }
     const int lobes = spec_.downsample == Downsample::lanczos2 ? 2 : 3;
-    decimations_.push_back(
-        std::make_unique<LanczosDecimation>(in.height, in.width, in.padded, 2, lobes));
+    decimations_.push_back(std::make_unique<LanczosDecimation>(in.height, in.width, in.padded, 2, lobes));
     const LanczosDecimation* lanczos = level.lanczos = decimations_.back().get();
     Buffer* workspace = arena_.add(lanczos->workspace_floats(), (int)operations_.size());
     add({full, layer->y, workspace}, [=](const Context& context) {
@@ -177,12 +174,12 @@ Layer<Cell>* Network<Cell>::build_level(int index, Source<Cell>& source) {
         level.skip = add_conv_layer(name + ".skip", source, spec.skip, spec.kernel_skip, level.skip_conv);
     }
     level.down = add_down(name + ".down", level, source, spec);
-    level.refine = add_conv_layer(name + ".refine", *level.down, spec.down, spec.kernel_down,
-                                  level.refine_conv);
+    level.refine =
+        add_conv_layer(name + ".refine", *level.down, spec.down, spec.kernel_down, level.refine_conv);
     const bool deepest = index + 1 == (int)levels_.size();
     Layer<Cell>* deep = deepest ? level.refine : build_level(index + 1, *level.refine);
     auto owned = std::make_unique<Merge<Cell>>(*deep, level.skip, source.size.height, source.size.width,
-                                         spec_.bilinear, spec_.bn_eps);
+                                               spec_.bilinear, spec_.bn_eps);
     Merge<Cell>* merge = level.merge = owned.get();
     sources_.push_back(std::move(owned));
     add_norm(name + ".merge.bn", merge->norm, *merge);
@@ -248,7 +245,8 @@ void Network<Cell>::build_backward(int index) {
     std::vector<Buffer*> uses = merge->reads();
     want_gradient(merge->deep());
     if (level.skip) want_gradient(*level.skip);
-    for (Source<Cell>* source : {(Source<Cell>*)merge, (Source<Cell>*)&merge->deep(), (Source<Cell>*)level.skip}) {
+    for (Source<Cell>* source :
+         {(Source<Cell>*)merge, (Source<Cell>*)&merge->deep(), (Source<Cell>*)level.skip}) {
         if (source) uses.push_back(source->d);
     }
     add(uses, [merge](const Context& context) { merge->backward(context); });

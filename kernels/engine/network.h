@@ -68,10 +68,10 @@ class Network : public AnyNetwork {
     // The layers and convolutions of one level.
     struct Level {
         Source<Cell>* input = nullptr;
-        Layer<Cell> *skip = nullptr, *down = nullptr, *refine = nullptr, *up = nullptr, *up1x1 = nullptr;
+        Layer<Cell>*skip = nullptr, *down = nullptr, *refine = nullptr, *up = nullptr, *up1x1 = nullptr;
         Merge<Cell>* merge = nullptr;
-        Conv<Cell> *skip_conv = nullptr, *down_conv = nullptr, *refine_conv = nullptr, *up_conv = nullptr,
-             *up1x1_conv = nullptr;
+        Conv<Cell>*skip_conv = nullptr, *down_conv = nullptr, *refine_conv = nullptr, *up_conv = nullptr,
+        *up1x1_conv = nullptr;
         Buffer* full = nullptr;  // the down convolution's output when it is decimated afterwards
         const LanczosDecimation* lanczos = nullptr;
     };
@@ -81,8 +81,7 @@ class Network : public AnyNetwork {
     Layer<Cell>* add_layer(const std::string& name, const Geometry& size);
     Layer<Cell>* add_conv_layer(const std::string& name, Source<Cell>& source, int channels, int kernel,
                                 Conv<Cell>*& conv);
-    Layer<Cell>* add_down(const std::string& name, Level& level, Source<Cell>& source,
-                          const LevelSpec& spec);
+    Layer<Cell>* add_down(const std::string& name, Level& level, Source<Cell>& source, const LevelSpec& spec);
     void add_decimation(Level& level, Layer<Cell>* layer, const Geometry& in);
     Layer<Cell>* build_level(int index, Source<Cell>& source);
     void add_norm(const std::string& name, Norm& norm, const Source<Cell>& source);

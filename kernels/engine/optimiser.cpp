@@ -55,14 +55,16 @@ void Optimiser::step(const Context& context, uint64_t step) {
 void Optimiser::adam_share(const Context& context, uint64_t step, const Share& share) {
     const double correction1 = 1.0 - std::pow(spec_.beta1, (double)step);
     const double correction2 = 1.0 - std::pow(spec_.beta2, (double)step);
-    const AdamStep constants{(float)(spec_.learning_rate / correction1), (float)std::sqrt(correction2),
-                             (float)spec_.beta2, (float)(1.0 - spec_.beta1), (float)(1.0 - spec_.beta2),
+    const AdamStep constants{(float)(spec_.learning_rate / correction1),
+                             (float)std::sqrt(correction2),
+                             (float)spec_.beta2,
+                             (float)(1.0 - spec_.beta1),
+                             (float)(1.0 - spec_.beta2),
                              (float)spec_.eps};
-    context.kernels->adam->update(constants, share.end - share.begin,
-                                  parameters_.gradients->data + share.begin,
-                                  parameters_.means->data + share.begin,
-                                  parameters_.squares->data + share.begin,
-                                  parameters_.values->data + share.begin);
+    context.kernels->adam->update(
+        constants, share.end - share.begin, parameters_.gradients->data + share.begin,
+        parameters_.means->data + share.begin, parameters_.squares->data + share.begin,
+        parameters_.values->data + share.begin);
 }
 
 // The batch norm behind every wide matrix makes its scale irrelevant to the output, so the step counts
@@ -103,7 +105,8 @@ void Optimiser::orthogonalise(const Context& context, const Matrix& matrix, doub
         std::fill_n(gram, square, 0.0f);
         conv.multiply_outer(x, rows, columns, 1, 0, columns, x, columns, rows, gram, columns);
         std::fill_n(polynomial, square, 0.0f);
-        conv.multiply_outer(gram, columns, columns, 1, 0, columns, gram, columns, columns, polynomial, columns);
+        conv.multiply_outer(gram, columns, columns, 1, 0, columns, gram, columns, columns, polynomial,
+                            columns);
         kernels.combine(gram, quintic_b, polynomial, quintic_c, square, polynomial);
         for (int k = 0; k < columns; ++k) polynomial[(size_t)k * columns + k] += quintic_a;
         conv.pack(polynomial, columns, columns, columns, workspace.packed.data());

@@ -16,9 +16,7 @@ size_t Parameter::count() const {
     return count;
 }
 
-bool Parameter::is_wide_matrix() const {
-    return tap_stride > 0 && shape[0] >= 16 && shape[1] * taps >= 16;
-}
+bool Parameter::is_wide_matrix() const { return tap_stride > 0 && shape[0] >= 16 && shape[1] * taps >= 16; }
 
 Parameter& Parameters::add(const std::string& name, std::vector<int> shape, size_t floats) {
     Parameter parameter;
@@ -76,8 +74,8 @@ static void visit(const Parameter& parameter, const Visit& each) {
     for (const int output : parameter.output_place) {
         for (const int input : parameter.input_place) {
             for (int tap = 0; tap < parameter.taps; ++tap, ++index) {
-                each(index, parameter.offset + tap * parameter.tap_stride +
-                                input * parameter.input_stride + output * parameter.output_stride);
+                each(index, parameter.offset + tap * parameter.tap_stride + input * parameter.input_stride +
+                                output * parameter.output_stride);
             }
         }
     }

@@ -13,9 +13,9 @@ namespace dipedge {
 // and outputs in the engine's padded, physical order; PyTorch has them [output][input][tap].
 struct Parameter {
     std::string name;
-    std::vector<int> shape;    // PyTorch's
-    size_t offset = 0;         // of the first float in the flat arrays
-    size_t floats = 0;         // taken there, padding included
+    std::vector<int> shape;  // PyTorch's
+    size_t offset = 0;       // of the first float in the flat arrays
+    size_t floats = 0;       // taken there, padding included
     int taps = 1;
     size_t input_stride = 0, output_stride = 1, tap_stride = 0;
     std::vector<int> input_place, output_place;  // physical position of each input and output

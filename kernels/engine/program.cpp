@@ -3,7 +3,6 @@
 #include <cstring>
 #include <stdexcept>
 
-
 namespace dipedge {
 
 Program::Program(const ProgramSpec& spec) : spec_(spec) {
@@ -34,7 +33,7 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
     network_->bind(parameters_);
     if (const Parameter* frequencies = parameters_.find("encoding.frequencies")) {
         network_->encoding().set_frequencies(parameters_.values->data + frequencies->offset,
-                                   parameters_.gradients->data + frequencies->offset);
+                                             parameters_.gradients->data + frequencies->offset);
     }
     optimiser_ = std::make_unique<Optimiser>(spec.optimiser, parameters_);
     pool_ = std::make_unique<ThreadPool>(spec.threads, context_.kernels->prepare_thread);

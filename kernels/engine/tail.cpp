@@ -16,8 +16,8 @@ Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Ar
     size_t target_floats = out_floats();
     if (term.kind == DataTerm::mask) mask_ = arena.add_persistent(size.pixels());
     if (term.kind == DataTerm::lanczos) {
-        decimation_ = std::make_unique<LanczosDecimation>(size.height, size.width, outputs, term.scale,
-                                                          term.lobes);
+        decimation_ =
+            std::make_unique<LanczosDecimation>(size.height, size.width, outputs, term.scale, term.lobes);
         target_floats = (size_t)decimation_->out_height() * decimation_->out_width() * outputs;
         low_ = arena.add(target_floats, operation);
         low_gradient_ = arena.add(target_floats, operation);
@@ -41,9 +41,9 @@ template <class Cell>
 void Tail<Cell>::head_row(const Context& context, int row, int begin, int end) const {
     const Norm& norm = last_.norm;
     const size_t pixel = (size_t)row * last_.size.width + begin;
-    context.of<Cell>().tail->head(last_.y->template as<Cell>() + pixel * last_.size.padded, end - begin, last_.size.padded,
-                                norm.scale.data(), norm.shift.data(), last_.slope, weights_, bias_,
-                                outputs_, sigmoid_, out_->data + pixel * outputs_);
+    context.of<Cell>().tail->head(last_.y->template as<Cell>() + pixel * last_.size.padded, end - begin,
+                                  last_.size.padded, norm.scale.data(), norm.shift.data(), last_.slope,
+                                  weights_, bias_, outputs_, sigmoid_, out_->data + pixel * outputs_);
 }
 
 template <class Cell>
@@ -54,7 +54,7 @@ void Tail<Cell>::backward_row(const Context& context, int slab, int row, int beg
     float* dw = partials_.data() + slab * (weight_floats() + outputs_);
     if (sigmoid_) {
         context.of<Cell>().tail->sigmoid_backward(out_->data + pixel * outputs_,
-                                                (size_t)(end - begin) * outputs_, gradient);
+                                                  (size_t)(end - begin) * outputs_, gradient);
     }
     context.of<Cell>().tail->head_backward(
         last_.y->template as<Cell>() + pixel * last_.size.padded, gradient, end - begin, last_.size.padded,
@@ -66,10 +66,10 @@ template <class Cell>
 void Tail<Cell>::pack_gradient(const Kernels& kernels, int row, int begin, int end, Cell* to) const {
     const Norm& norm = last_.norm;
     const size_t pixel = (size_t)row * last_.size.width + begin;
-    kernels.of<Cell>().tail->head_gradient(last_.y->template as<Cell>() + pixel * last_.size.padded, gradient_->data + pixel * outputs_,
-                                end - begin, last_.size.padded, norm.scale.data(), norm.shift.data(),
-                                last_.slope, weights_, outputs_, norm.a.data(), norm.b.data(),
-                                norm.c.data(), to);
+    kernels.of<Cell>().tail->head_gradient(last_.y->template as<Cell>() + pixel * last_.size.padded,
+                                           gradient_->data + pixel * outputs_, end - begin, last_.size.padded,
+                                           norm.scale.data(), norm.shift.data(), last_.slope, weights_,
+                                           outputs_, norm.a.data(), norm.b.data(), norm.c.data(), to);
 }
 
 template <class Cell>
@@ -110,8 +110,8 @@ template <class Cell>
 void Tail<Cell>::lanczos_residual(const Context& context, float factor) {
     decimation_->forward(context, out_->data, workspace_->data, low_->data);
     losses_[0] = context.of<Cell>().tail->residual(low_->data, target_->data, nullptr,
-                                                 (int)(target_->floats / outputs_), outputs_, factor,
-                                                 low_gradient_->data);
+                                                   (int)(target_->floats / outputs_), outputs_, factor,
+                                                   low_gradient_->data);
     decimation_->adjoint(context, low_gradient_->data, workspace_->data, gradient_->data);
 }
 

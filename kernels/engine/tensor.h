@@ -20,10 +20,7 @@ struct Geometry {
 
     Geometry() = default;
     Geometry(int height, int width, int channels, int block)
-        : height(height),
-          width(width),
-          channels(channels),
-          padded((channels + block - 1) / block * block) {}
+        : height(height), width(width), channels(channels), padded((channels + block - 1) / block * block) {}
     size_t pixels() const { return (size_t)height * width; }
     size_t cells() const { return pixels() * padded; }
 };

@@ -17,14 +17,14 @@ struct FourierKernels {
     void (*reduce_row)(const Cell* d, int pixels, int channels, float* column_sums, float* row_sum);
 };
 
-#define DIPEDGE_DECLARE_FOURIER(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_FOURIER(ns)                     \
+    namespace ns {                                      \
     extern const FourierKernels<float> fourier_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_FOURIER)
 
-#define DIPEDGE_DECLARE_FOURIER_BF16(ns) \
-    namespace ns {                       \
+#define DIPEDGE_DECLARE_FOURIER_BF16(ns)                    \
+    namespace ns {                                          \
     extern const FourierKernels<bf16> fourier_kernels_bf16; \
     }
 DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_FOURIER_BF16)

@@ -35,8 +35,8 @@ void decimate_row(const float* from, int width, int channels, const float* weigh
     }
 }
 
-void spread_row(const float* from, int width, int channels, const float* weights, int taps, int step,
-                int pad, int out_width, float* to) {
+void spread_row(const float* from, int width, int channels, const float* weights, int taps, int step, int pad,
+                int out_width, float* to) {
     memset(to, 0, sizeof(float) * width * channels);
     for (int x = 0; x < out_width; ++x, from += channels) {
         for (int k = 0; k < taps; ++k) {

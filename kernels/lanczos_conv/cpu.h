@@ -13,16 +13,16 @@ struct LanczosKernels {
     void (*add_scaled)(float weight, const float* from, size_t count, float* to);
 
     // to[x, c] = sum over k of weights[k] * from[clamp(x * step - pad + k), c], x < out_width.
-    void (*decimate_row)(const float* from, int width, int channels, const float* weights, int taps,
-                         int step, int pad, int out_width, float* to);
+    void (*decimate_row)(const float* from, int width, int channels, const float* weights, int taps, int step,
+                         int pad, int out_width, float* to);
 
     // Its adjoint: overwrites to [width, channels].
-    void (*spread_row)(const float* from, int width, int channels, const float* weights, int taps,
-                       int step, int pad, int out_width, float* to);
+    void (*spread_row)(const float* from, int width, int channels, const float* weights, int taps, int step,
+                       int pad, int out_width, float* to);
 };
 
-#define DIPEDGE_DECLARE_LANCZOS(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_LANCZOS(ns)              \
+    namespace ns {                               \
     extern const LanczosKernels lanczos_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_LANCZOS)

@@ -44,7 +44,8 @@ double sum_of_squares(const float* x, size_t count) {
     for (size_t from = 0; from < count; from += chunk) {
         const size_t end = from + chunk < count ? from + chunk : count;
         Vec squares = Vec::zero();
-        for (size_t i = from; i < end; i += Vec::lanes) squares = fma(Vec::load(x + i), Vec::load(x + i), squares);
+        for (size_t i = from; i < end; i += Vec::lanes)
+            squares = fma(Vec::load(x + i), Vec::load(x + i), squares);
         total += (double)sum(squares);
     }
     return total;

@@ -19,8 +19,8 @@ struct MuonKernels {
     double (*sum_of_squares)(const float* x, size_t count);
 };
 
-#define DIPEDGE_DECLARE_MUON(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_MUON(ns)           \
+    namespace ns {                         \
     extern const MuonKernels muon_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_MUON)

@@ -69,14 +69,15 @@ static inline float log_of_fraction(uint32_t word) {
 
 // Sine and cosine of 2 pi (word + 1/2) / 2^32.
 static inline void sine_cosine(uint32_t word, float& sine, float& cosine) {
-    const uint32_t shifted = word + 0x20000000u;          // an eighth of a turn
-    const uint32_t quadrant = shifted >> 30;              // nearest quarter
+    const uint32_t shifted = word + 0x20000000u;  // an eighth of a turn
+    const uint32_t quadrant = shifted >> 30;      // nearest quarter
     const int32_t rest = (int32_t)(shifted & 0x3fffffffu) - 0x20000000;
     const float x = ((float)rest + 0.5f) * 1.4629180792671596e-9f;  // 2 pi / 2^32
     const float z = x * x;
     const float s = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * x + x;
-    const float c = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z -
-                    0.5f * z + 1.0f;
+    const float c =
+        ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z +
+        1.0f;
     const float first = quadrant & 1 ? c : s, second = quadrant & 1 ? s : c;
     sine = quadrant & 2 ? -first : first;
     cosine = (quadrant + 1) & 2 ? -second : second;

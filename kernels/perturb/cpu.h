@@ -16,8 +16,8 @@ struct PerturbKernels {
     void (*add_noise)(const float* from, const float* noise, float sigma, size_t count, float* to);
 };
 
-#define DIPEDGE_DECLARE_PERTURB(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_PERTURB(ns)              \
+    namespace ns {                               \
     extern const PerturbKernels perturb_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_PERTURB)

@@ -48,8 +48,8 @@ void forward(const float* top, const float* bottom, int width, int channels, boo
     }
 }
 
-void backward(const float* d, const float* top, const float* bottom, int width, int channels,
-              bool maximum, float* d_top, float* d_bottom) {
+void backward(const float* d, const float* top, const float* bottom, int width, int channels, bool maximum,
+              float* d_top, float* d_bottom) {
     for (int x = 0; 2 * x < width; ++x, d += channels) {
         const Window w = window(top, bottom, x, width, channels);
         const float share = 1.0f / w.count;

@@ -38,10 +38,17 @@ void head(const Cell* y, int pixels, int channels, const float* scale, const flo
         for (int o = 0; o < outputs; o += at_once) {
             const float* w = weights + (ptrdiff_t)o * channels;
             switch (outputs - o) {
-                case 1: logits<1>(y, channels, scale, shift, slope, w, bias + o, out + o); break;
-                case 2: logits<2>(y, channels, scale, shift, slope, w, bias + o, out + o); break;
-                case 3: logits<3>(y, channels, scale, shift, slope, w, bias + o, out + o); break;
-                default: logits<at_once>(y, channels, scale, shift, slope, w, bias + o, out + o);
+                case 1:
+                    logits<1>(y, channels, scale, shift, slope, w, bias + o, out + o);
+                    break;
+                case 2:
+                    logits<2>(y, channels, scale, shift, slope, w, bias + o, out + o);
+                    break;
+                case 3:
+                    logits<3>(y, channels, scale, shift, slope, w, bias + o, out + o);
+                    break;
+                default:
+                    logits<at_once>(y, channels, scale, shift, slope, w, bias + o, out + o);
             }
         }
         for (int o = 0; sigmoid && o < outputs; ++o) out[o] = 1.0f / (1.0f + expf(-out[o]));
@@ -68,8 +75,8 @@ void sigmoid_backward(const float* out, size_t count, float* gradient) {
 
 // One vector of channels over all pixels of a tile; N outputs, their weights in registers.
 template <int N, class Cell>
-void backward_lanes(const Cell* y, const float* g, int pixels, int channels, Vec scale, Vec shift,
-                    Vec slope, const float* weights, Vec spread, Vec centre, float* dw, double* sums) {
+void backward_lanes(const Cell* y, const float* g, int pixels, int channels, Vec scale, Vec shift, Vec slope,
+                    const float* weights, Vec spread, Vec centre, float* dw, double* sums) {
     const Vec one = Vec::set1(1.0f);
     Vec w[N], sum_w[N], sum_d = Vec::zero(), sum_dx = Vec::zero();
     for (int o = 0; o < N; ++o) {
@@ -126,14 +133,22 @@ void head_backward(const Cell* y, const float* g, int pixels, int channels, cons
     for (int c = 0; c < channels; c += Vec::lanes) {
         const Vec scale_v = Vec::load(scale + c), shift_v = Vec::load(shift + c);
         const Vec spread_v = Vec::load(spread + c), centre_v = Vec::load(centre + c);
-#define DIPEDGE_LANES(N)                                                                                \
-    backward_lanes<N>(y + c, g, pixels, channels, scale_v, shift_v, slope_v, weights + c, spread_v, centre_v, \
-                      dw + c, sums + c)
+#define DIPEDGE_LANES(N)                                                                            \
+    backward_lanes<N>(y + c, g, pixels, channels, scale_v, shift_v, slope_v, weights + c, spread_v, \
+                      centre_v, dw + c, sums + c)
         switch (outputs) {
-            case 1: DIPEDGE_LANES(1); break;
-            case 2: DIPEDGE_LANES(2); break;
-            case 3: DIPEDGE_LANES(3); break;
-            case 4: DIPEDGE_LANES(4); break;
+            case 1:
+                DIPEDGE_LANES(1);
+                break;
+            case 2:
+                DIPEDGE_LANES(2);
+                break;
+            case 3:
+                DIPEDGE_LANES(3);
+                break;
+            case 4:
+                DIPEDGE_LANES(4);
+                break;
             default:
                 backward_lanes_any(y + c, g, pixels, channels, scale_v, shift_v, slope_v, weights + c,
                                    outputs, spread_v, centre_v, dw + c, sums + c);
@@ -170,14 +185,12 @@ void average(const float* out, float weight, size_t count, float* average) {
 
 }  // namespace
 
-extern const TailKernels<float> tail_kernels = {head<float>,          residual,
-                                                sigmoid_backward,     head_backward<float>,
-                                                head_gradient<float>, average};
+extern const TailKernels<float> tail_kernels = {
+    head<float>, residual, sigmoid_backward, head_backward<float>, head_gradient<float>, average};
 
 #if defined(DIPEDGE_ISA_AVX512BF16)
-extern const TailKernels<bf16> tail_kernels_bf16 = {head<bf16>,          residual,
-                                                    sigmoid_backward,    head_backward<bf16>,
-                                                    head_gradient<bf16>, average};
+extern const TailKernels<bf16> tail_kernels_bf16 = {
+    head<bf16>, residual, sigmoid_backward, head_backward<bf16>, head_gradient<bf16>, average};
 #endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE

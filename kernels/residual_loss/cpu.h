@@ -14,9 +14,8 @@ namespace dipedge {
 template <class Cell>
 struct TailKernels {
     // out = sigmoid(act(y) * W^T + bias), act = LeakyReLU(y * scale + shift), W [outputs, channels].
-    void (*head)(const Cell* y, int pixels, int channels, const float* scale, const float* shift,
-                 float slope, const float* weights, const float* bias, int outputs, bool sigmoid,
-                 float* out);
+    void (*head)(const Cell* y, int pixels, int channels, const float* scale, const float* shift, float slope,
+                 const float* weights, const float* bias, int outputs, bool sigmoid, float* out);
 
     // gradient = factor * m * m * (out - target), m = mask per pixel (null: 1); returns
     // sum of (m * (out - target))^2.
@@ -31,26 +30,25 @@ struct TailKernels {
     // sums[channels..) += d * (y * spread + centre). d itself is not kept: see head_gradient.
     void (*head_backward)(const Cell* y, const float* g, int pixels, int channels, const float* scale,
                           const float* shift, float slope, const float* weights, int outputs,
-                          const float* spread, const float* centre, float* dw, float* dbias,
-                          double* sums);
+                          const float* spread, const float* centre, float* dw, float* dbias, double* sums);
 
     // to = a * d + b * y + c, the gradient by y through the batch norm, with d as above.
     void (*head_gradient)(const Cell* y, const float* g, int pixels, int channels, const float* scale,
-                          const float* shift, float slope, const float* weights, int outputs,
-                          const float* a, const float* b, const float* c, Cell* to);
+                          const float* shift, float slope, const float* weights, int outputs, const float* a,
+                          const float* b, const float* c, Cell* to);
 
     // average = average * weight + out * (1 - weight), over `count` floats.
     void (*average)(const float* out, float weight, size_t count, float* average);
 };
 
-#define DIPEDGE_DECLARE_TAIL(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_TAIL(ns)                  \
+    namespace ns {                                \
     extern const TailKernels<float> tail_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_TAIL)
 
-#define DIPEDGE_DECLARE_TAIL_BF16(ns) \
-    namespace ns {                    \
+#define DIPEDGE_DECLARE_TAIL_BF16(ns)                 \
+    namespace ns {                                    \
     extern const TailKernels<bf16> tail_kernels_bf16; \
     }
 DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_TAIL_BF16)

@@ -11,7 +11,6 @@
 #define DIPEDGE_FOR_EACH_BF16_ISA(DO)
 #endif
 
-
 namespace dipedge {
 
 template <class Cell>

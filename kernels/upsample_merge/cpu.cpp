@@ -35,8 +35,8 @@ void blend_act(const Cell* above, const Cell* below, float weight, int pixels, i
 static inline int clamp(int index, int last) { return index < 0 ? 0 : (index > last ? last : index); }
 
 template <class Cell>
-void widen(const float* from, int first, int width, bool bilinear, int begin, int end, int channels,
-           Cell* to, ptrdiff_t to_stride) {
+void widen(const float* from, int first, int width, bool bilinear, int begin, int end, int channels, Cell* to,
+           ptrdiff_t to_stride) {
     const Vec near_weight = Vec::set1(0.75f), far_weight = Vec::set1(0.25f);
     for (int x = begin; x < end; ++x, to += to_stride) {
         const int j = x / 2;
@@ -123,14 +123,14 @@ void norm_sums(const Cell* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_st
 
 }  // namespace
 
-extern const MergeKernels<float> merge_kernels = {blend_act<float>, widen<float>, widen<float>,
-                                                  narrow,           gather_rows,  add_rows,
-                                                  norm_backward<float>, norm_sums<float>};
+extern const MergeKernels<float> merge_kernels = {
+    blend_act<float>, widen<float>, widen<float>,         narrow,
+    gather_rows,      add_rows,     norm_backward<float>, norm_sums<float>};
 
 #if defined(DIPEDGE_ISA_AVX512BF16)
-extern const MergeKernels<bf16> merge_kernels_bf16 = {blend_act<bf16>, widen<float>, widen<bf16>,
-                                                      narrow,          gather_rows,  add_rows,
-                                                      norm_backward<bf16>, norm_sums<bf16>};
+extern const MergeKernels<bf16> merge_kernels_bf16 = {
+    blend_act<bf16>, widen<float>, widen<bf16>,         narrow,
+    gather_rows,     add_rows,     norm_backward<bf16>, norm_sums<bf16>};
 #endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE

@@ -21,15 +21,15 @@ struct MergeKernels {
 
     // Fills output columns [begin, end) from a row of the lower level whose column `first` lies at
     // `from` and whose columns are clamped to [0, width). nearest, or bilinear with half-pixel centres.
-    void (*widen)(const float* from, int first, int width, bool bilinear, int begin, int end,
-                  int channels, float* to, ptrdiff_t to_stride);
+    void (*widen)(const float* from, int first, int width, bool bilinear, int begin, int end, int channels,
+                  float* to, ptrdiff_t to_stride);
     void (*widen_cells)(const float* from, int first, int width, bool bilinear, int begin, int end,
                         int channels, Cell* to, ptrdiff_t to_stride);
 
     // Adjoint of widen: writes columns [begin, end) of the lower level's `width` from a row of the upper
     // level whose column `first` lies at `from` and of which columns from `columns` on were cropped.
-    void (*narrow)(const float* from, int first, int columns, int width, bool bilinear, int begin,
-                   int end, int channels, float* to);
+    void (*narrow)(const float* from, int first, int columns, int width, bool bilinear, int begin, int end,
+                   int channels, float* to);
 
     // to = 0.75 * (b + c) + 0.25 * (a + d) (bilinear) over `count` floats; null rows count as zero.
     void (*gather_rows)(const float* a, const float* b, const float* c, const float* d, size_t count,
@@ -48,14 +48,14 @@ struct MergeKernels {
                       int channels, const float* spread, const float* centre, double* sums);
 };
 
-#define DIPEDGE_DECLARE_MERGE(ns) \
-    namespace ns {               \
+#define DIPEDGE_DECLARE_MERGE(ns)                   \
+    namespace ns {                                  \
     extern const MergeKernels<float> merge_kernels; \
     }
 DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_MERGE)
 
-#define DIPEDGE_DECLARE_MERGE_BF16(ns) \
-    namespace ns {                     \
+#define DIPEDGE_DECLARE_MERGE_BF16(ns)                  \
+    namespace ns {                                      \
     extern const MergeKernels<bf16> merge_kernels_bf16; \
     }
 DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_MERGE_BF16)
