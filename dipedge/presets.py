@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
-from dipedge.optimisers import Adam, Optimiser
+from dipedge.optimisers import Adam, Muon, Optimiser
 from dipedge.priors import Fourier, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.tasks import SuperResolve, Task
@@ -137,7 +137,8 @@ def preset(task: Task, prior: Prior | str | None = None, quality: str = "balance
             word: the row's own perturbation, upsampling, skips and input replace it.
         quality: "paper", the published settings to the letter, which run all their steps; "balanced",
             the same settings, ending by themselves where the row says so (``VarianceWindow``); "fast",
-            today equal to "balanced".
+            for PIP on noise and JPEG artefacts an optimiser that needs a quarter of the steps (``Muon``)
+            and a stopping rule at its pace, elsewhere equal to "balanced".
 
     Raises:
         InputError: an unknown prior, quality, or a prior that is not one.
@@ -183,8 +184,29 @@ def _balanced(published: Preset, row: Row) -> Preset:
     return replace(published, stop=VarianceWindow() | published.stop) if row.stops_itself else published
 
 
+# Measured on four pictures at 256 x 256, sigma 25 (docs/performance.md): the best average is reached after
+# 196 to 239 steps where the published Adam takes 880 to 1067, 0.1 to 0.4 dB below it. Momentum 0.9 costs
+# another 0.2 dB; a rate of 0.01 is as fast, less exact; the smaller rate for the rest steadies the norms.
+FAST_OPTIMISER = Muon(learning_rate=0.03, momentum=0.97, rest=Adam(0.003, beta2=0.99))
+FAST_AVERAGE = 0.97
+FAST_STEPS = 450
+# With a quarter of the steps the outputs come to rest and start moving four times sooner.
+FAST_STOP = VarianceWindow(window=70, patience=30)
+
+
 def _fast(published: Preset, row: Row) -> Preset:
-    return _balanced(published, row)
+    """Muon where it was measured to pay: PIP on noise and JPEG artefacts. All else as balanced."""
+    pointwise = all(level.kernel_down == level.kernel_up == 1 for level in published.prior.network.levels)
+    if not (row.stops_itself and pointwise and isinstance(published.prior.encoding, Fourier)):
+        return _balanced(published, row)
+    return replace(
+        published,
+        optimiser=FAST_OPTIMISER,
+        steps=FAST_STEPS,
+        average=FAST_AVERAGE,
+        stop=FAST_STOP | MaxSteps(FAST_STEPS),
+        source=f"ours, from: {published.source}",
+    )
 
 
 _SHAPED = {"paper": _paper, "balanced": _balanced, "fast": _fast}

@@ -18,8 +18,8 @@ from PIL import Image, ImageDraw
 import dipedge as de
 
 SIGMA = 25
-# A fixed number of steps makes two runs comparable; the deadline is for slow machines.
-STOP = de.MaxSteps(800) | de.Deadline(ms=120_000)
+# What quality "fast" does by itself, with a deadline for slow machines.
+STOP = de.VarianceWindow(window=70, patience=30) | de.MaxSteps(450) | de.Deadline(ms=120_000)
 OUTPUT = Path("demo_output")
 CAPTION = 18  # pixels above a picture in the side-by-side
 
@@ -62,7 +62,7 @@ def main() -> None:
     before = de.psnr(noisy, clean)
 
     result = de.restore(
-        noisy, de.Denoise(), prior=de.pip(), engine="native", seed=0, stop=STOP, progress=show_progress
+        noisy, de.Denoise(), prior=de.pip(), engine="native", quality="fast", stop=STOP, progress=show_progress
     )
 
     after = de.psnr(result.image, clean)

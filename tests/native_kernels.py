@@ -20,6 +20,10 @@ from dipedge.kernels.upsample_merge import reference as merge_reference  # noqa:
 from tests.tolerance import size  # noqa: E402
 
 ISAS = _native.runnable_isas().split()
+BF16_ISAS = [isa for isa in ISAS if _native.multiplies_bf16(isa)]
+with_bf16 = pytest.mark.parametrize(
+    "isa", BF16_ISAS or [pytest.param("", marks=pytest.mark.skip(reason="this processor multiplies no bf16"))]
+)
 THREADS = (2, 3, 8)  # compared with one thread
 Arrays = dict[str, np.ndarray]
 
@@ -42,6 +46,12 @@ def assert_threads_change_nothing(name: str, arrays: Arrays, options: dict, isa:
 def draw(seed: int, *shape: int, mean: float = 0.0) -> np.ndarray:
     """Normal values of deviation 1, float32."""
     return np.random.default_rng(seed).normal(mean, 1, shape).astype(np.float32)
+
+
+def draw_layer(seed: int, *shape: int, mean: float) -> np.ndarray:
+    """The same in numbers that bfloat16 holds exactly: what a layer's y is given as in either precision."""
+    bits = draw(seed, *shape, mean=mean).view(np.uint32)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
 
 
 def draw_gamma(seed: int, channels: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from tests.native_kernels import (
     assert_threads_change_nothing,
     before_centring,
     draw,
+    draw_layer,
     first_row_missing,
     gain,
     last_column_repeated,
@@ -24,9 +25,10 @@ from tests.native_kernels import (
     run,
     scaled,
     tensor,
+    with_bf16,
     with_norm,
 )
-from tests.tolerance import all_faults, size, tolerance
+from tests.tolerance import all_faults, cell_tolerance, size, tolerance
 
 WRONG = Case(3, 5, 9, 12)  # what the deliberately wrong results are made from
 
@@ -52,34 +54,43 @@ def plain(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
 
 
 @cache
-def chained(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
-    """Layer, convolution, layer: what stands between two tensors in memory."""
+def chained(case: Case, slope: float = 0.2, behind: bool = True) -> tuple[Arrays, Arrays, dict[str, float]]:
+    """Layer, convolution, and ``behind`` it another layer: what stands between two tensors in memory."""
     of_x, of_weight, of_out = shapes(case)
-    arrays = {"x": draw(1, *of_x, mean=0.3), "weight": draw(2, *of_weight)}
+    arrays = {"x": draw_layer(1, *of_x, mean=0.3), "weight": draw(2, *of_weight)}
     with_norm(arrays, "x", 4)
 
     def before_norm(x, weight, x_gamma, x_beta):
-        return convolve(norm_act(x, x_gamma, x_beta, 1e-5, 0.2), weight, None, case.stride, case.padding)
+        active = norm_act(x, x_gamma, x_beta, 1e-5, slope)
+        return convolve(active, weight, None, case.stride, case.padding)
 
     y = picture(before_norm(**{name: tensor(values) for name, values in arrays.items()}))
-    with_norm(arrays, "", 6, y)
-    dz = draw(3, *of_out)
-    z, wanted, scales = reference(
-        lambda gamma, beta, **rest: norm_act(before_norm(**rest), gamma, beta, 1e-5, 0.2), arrays, dz
-    )
+    gradient = draw(3, *of_out)
     # A norm multiplies what it is given by its gain, rounding errors too, unless all pixels share them.
     of_x = before_centring(arrays["x"], arrays["x_gamma"])
-    scales["y"] = np.sqrt(case.kernel**2 * case.into) * size(arrays["weight"]) * of_x
+    size_of_y = np.sqrt(case.kernel**2 * case.into) * size(arrays["weight"]) * of_x
+    if not behind:
+        _, wanted, scales = reference(before_norm, arrays, gradient)
+        scales |= {"y": size_of_y, "dweight": np.sqrt(gradient[..., 0].size) * of_x * size(gradient)}
+        return {**arrays, "dy": gradient}, {"y": y, **wanted}, scales
+    with_norm(arrays, "", 6, y)
+    z, wanted, scales = reference(
+        lambda gamma, beta, **rest: norm_act(before_norm(**rest), gamma, beta, 1e-5, slope), arrays, gradient
+    )
     of_y = gain(y, arrays["gamma"])
-    scales["z"] = before_centring(y, arrays["gamma"]) + (y[..., 0].size > 1) * size(of_y) * scales["y"]
-    scales["dweight"] = np.sqrt(dz[..., 0].size) * of_x * size(of_y * dz)
-    return {**arrays, "dz": dz}, {"y": y, "z": z, **wanted}, scales
+    size_of_z = before_centring(y, arrays["gamma"]) + (y[..., 0].size > 1) * size(of_y) * size_of_y
+    scales |= {"y": size_of_y, "z": size_of_z}
+    scales["dweight"] = np.sqrt(gradient[..., 0].size) * of_x * size(of_y * gradient)
+    return {**arrays, "dz": gradient}, {"y": y, "z": z, **wanted}, scales
+
+
+def length(case: Case) -> int:
+    """Of all sums of the chain: taps and channels both ways, and the pixels of the statistics."""
+    return case.kernel**2 * (case.into + case.out) + case.height * case.width
 
 
 def allowed(case: Case) -> float:
-    """Over all sums of the chain: taps and channels both ways, and the pixels of the statistics."""
-    taps = case.kernel**2
-    return tolerance(taps * (case.into + case.out) + case.height * case.width, roundings=16)
+    return tolerance(length(case), roundings=16)
 
 
 def options(case: Case) -> dict:
@@ -102,6 +113,26 @@ def test_the_chain_of_norms_and_convolution_is_that_of_the_reference(case, isa):
     found = run("conv_norm_act", arrays, options(case), isa)
     assert all_faults(found, wanted, allowed(case), scales) == {}
     assert_threads_change_nothing("conv_norm_act", arrays, options(case), isa, found)
+
+
+# In bfloat16 a y that is rounded once more may lie on LeakyReLU's other side, so the norm behind it is
+# tested with slope 1, and the activation with the layer before it, which is given exactly.
+BF16_CHAINS = {
+    "a picture": lambda case: plain(case),
+    "a layer": lambda case: chained(case, 0.2, False),
+    "a layer, with a norm behind": lambda case: chained(case, 1.0),
+}
+
+
+@with_bf16
+@pytest.mark.parametrize("chain", BF16_CHAINS)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_convolution_in_bfloat16_is_that_of_the_reference(case, chain, isa):
+    arrays, wanted, scales = BF16_CHAINS[chain](case)
+    settings = {**options(case), "bf16": True, "slope": 1.0 if "dz" in arrays else 0.2}
+    found = run("conv_norm_act", arrays, settings, isa)
+    assert all_faults(found, wanted, cell_tolerance(length(case)), scales) == {}
+    assert_threads_change_nothing("conv_norm_act", arrays, settings, isa, found)
 
 
 @pytest.mark.parametrize(
@@ -148,3 +179,14 @@ def test_the_slope_of_the_activation_is_the_one_asked_for(slope, isa):
     )  # fmt: skip
     found = run("conv_norm_act", arrays, {"slope": slope}, isa)
     assert all_faults(found, {"z": z, **wanted}, allowed(WRONG), scales) == {}
+
+
+@with_bf16
+@pytest.mark.parametrize("wrong", [last_column_repeated, first_row_missing, lambda values: 1.03 * values])
+@pytest.mark.parametrize("name", ["y", "dx"])
+def test_a_wrong_result_fails_the_judgement_in_bfloat16(name, wrong, isa):
+    arrays, wanted, scales = chained(WRONG, 0.2, False)
+    found = run("conv_norm_act", arrays, {**options(WRONG), "bf16": True}, isa)
+    allowed = cell_tolerance(length(WRONG))
+    assert all_faults(found, wanted, allowed, scales) == {}
+    assert list(all_faults({**found, name: wrong(found[name])}, wanted, allowed, scales)) == [name]

@@ -27,9 +27,10 @@ from tests.native_kernels import (
     run,
     scaled,
     tensor,
+    with_bf16,
     with_norm,
 )
-from tests.tolerance import all_faults, faults, size, tolerance
+from tests.tolerance import all_faults, cell_tolerance, faults, size, tolerance
 
 WRONG = Case(4, 9, 12, 5)
 
@@ -40,7 +41,7 @@ def frequencies(count: int) -> np.ndarray:
 
 
 @cache
-def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
+def prepared(case: Case, slope: float = 0.2) -> tuple[Arrays, Arrays, dict[str, float]]:
     """The layer with its norm and activation: arrays, wanted results, scales."""
     arrays = {"frequencies": frequencies(case.count), "weight": draw(1, case.out, 4 * case.count, 1, 1)}
 
@@ -52,7 +53,7 @@ def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     with_norm(arrays, "", 2, y)
     dz = draw(4, *y.shape)
     z, wanted, scales = reference(
-        lambda gamma, beta, **rest: norm_act(before_norm(**rest), gamma, beta, 1e-5, 0.2), arrays, dz
+        lambda gamma, beta, **rest: norm_act(before_norm(**rest), gamma, beta, 1e-5, slope), arrays, dz
     )
     of_y = gain(y, arrays["gamma"])
     scales["y"] = np.sqrt(4 * case.count) * size(arrays["weight"])
@@ -65,8 +66,13 @@ def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     return {**arrays, "dz": dz}, {"y": y, "z": z, **wanted}, scales
 
 
+def length(case: Case) -> int:
+    """The features, the outputs, and the pixels of statistics and tables."""
+    return 4 * case.count + case.out + case.height * case.width
+
+
 def allowed(case: Case) -> float:
-    return tolerance(4 * case.count + case.out + case.height * case.width, roundings=16)
+    return tolerance(length(case), roundings=16)
 
 
 def options(case: Case) -> dict:
@@ -80,6 +86,17 @@ def test_the_layer_and_its_gradients_are_those_of_the_reference(case, isa):
     found = run("fourier_mlp", arrays, options(case), isa)
     assert all_faults(found, wanted, allowed(case), scales) == {}
     assert_threads_change_nothing("fourier_mlp", arrays, options(case), isa, found)
+
+
+@with_bf16
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_layer_in_bfloat16_is_that_of_the_reference(case, isa):
+    """With slope 1: a y that is rounded may lie on the other side of LeakyReLU's corner."""
+    arrays, wanted, scales = prepared(case, slope=1.0)
+    settings = {**options(case), "bf16": True, "slope": 1.0}
+    found = run("fourier_mlp", arrays, settings, isa)
+    assert all_faults(found, wanted, cell_tolerance(length(case), cells=4), scales) == {}
+    assert_threads_change_nothing("fourier_mlp", arrays, settings, isa, found)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

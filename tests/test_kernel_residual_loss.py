@@ -17,6 +17,7 @@ from tests.native_kernels import (
     assert_threads_change_nothing,
     before_centring,
     draw,
+    draw_layer,
     first_row_missing,
     last_column_repeated,
     one_value_off,
@@ -25,9 +26,10 @@ from tests.native_kernels import (
     run,
     scaled,
     tensor,
+    with_bf16,
     with_norm,
 )
-from tests.tolerance import all_faults, size, tolerance
+from tests.tolerance import all_faults, cell_tolerance, size, tolerance
 
 WRONG = Case("mask", 5, 3, 9, 12)
 AVERAGE = 0.9
@@ -36,7 +38,7 @@ AVERAGE = 0.9
 @cache
 def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     """A layer, its head and its target: arrays, wanted results, scales."""
-    y, out = draw(1, case.height, case.width, case.into, mean=0.3), (case.height, case.width, case.out)
+    y, out = draw_layer(1, case.height, case.width, case.into, mean=0.3), (case.height, case.width, case.out)
     arrays = {"y": y, "weight": draw(2, case.out, case.into, 1, 1), "bias": draw(3, case.out)}
     with_norm(arrays, "y", 4)
     target = draw(6, -(-case.height // case.scale), -(-case.width // case.scale), case.out)
@@ -69,10 +71,14 @@ def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     return {**arrays, "target": target, "mask": mask, "average": average}, wanted, scales
 
 
-def allowed(case: Case) -> float:
-    """Over the head's channels, the pixels of statistics and weights, and the taps of the decimation."""
+def length(case: Case) -> int:
+    """The head's channels, the pixels of statistics and weights, and the taps of the decimation."""
     taps = 4 * case.scale if case.kind == "lanczos" else 0
-    return tolerance(case.into + case.height * case.width + 2 * taps, roundings=24)
+    return case.into + case.height * case.width + 2 * taps
+
+
+def allowed(case: Case) -> float:
+    return tolerance(length(case), roundings=24)
 
 
 def options(case: Case) -> dict:
@@ -86,6 +92,19 @@ def test_output_loss_and_gradients_are_those_of_the_reference(case, isa):
     found = run("residual_loss", arrays, options(case), isa)
     assert all_faults(found, wanted, allowed(case), scales) == {}
     assert_threads_change_nothing("residual_loss", arrays, options(case), isa, found)
+
+
+@with_bf16
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_after_a_layer_in_bfloat16_only_its_gradient_is_rounded(case, isa):
+    arrays, wanted, scales = prepared(case)
+    settings = {**options(case), "bf16": True}
+    found = run("residual_loss", arrays, settings, isa)
+    of_layer = {"dy": wanted["dy"]}
+    assert all_faults(found, of_layer, cell_tolerance(length(case), cells=1), scales) == {}
+    rest = {name: values for name, values in wanted.items() if name != "dy"}
+    assert all_faults(found, rest, allowed(case), scales) == {}
+    assert_threads_change_nothing("residual_loss", arrays, settings, isa, found)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.native_kernels import (
     before_centring,
     draw,
     draw_gamma,
+    draw_layer,
     first_row_missing,
     gain,
     last_column_repeated,
@@ -26,9 +27,10 @@ from tests.native_kernels import (
     run,
     scaled,
     tensor,
+    with_bf16,
     with_norm,
 )
-from tests.tolerance import all_faults, size, tolerance
+from tests.tolerance import all_faults, cell_tolerance, size, tolerance
 
 WRONG = Case(3, 5, 9, 12)
 
@@ -36,10 +38,10 @@ WRONG = Case(3, 5, 9, 12)
 @cache
 def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     """Two layers with norm and activation, merged: arrays, wanted results, scales."""
-    arrays = {"deep": draw(1, -(-case.height // 2), -(-case.width // 2), case.deep, mean=0.3)}
+    arrays = {"deep": draw_layer(1, -(-case.height // 2), -(-case.width // 2), case.deep, mean=0.3)}
     with_norm(arrays, "deep", 2)
     if case.skip:
-        arrays["skip"] = draw(4, case.height, case.width, case.skip, mean=-0.2)
+        arrays["skip"] = draw_layer(4, case.height, case.width, case.skip, mean=-0.2)
         with_norm(arrays, "skip", 5)
     channels = case.skip + case.deep
     arrays |= {"gamma": draw_gamma(7, channels), "beta": draw(8, channels)}
@@ -66,9 +68,13 @@ def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     return {**arrays, "dy": dy}, {"y": y, **wanted}, scales
 
 
+def length(case: Case) -> int:
+    """The pixels of the statistics and of the gradients' sums; interpolation adds up 4 x 4 values."""
+    return case.height * case.width + 16
+
+
 def allowed(case: Case) -> float:
-    """Over the pixels of the statistics and of the gradients' sums; interpolation adds up 4 x 4 values."""
-    return tolerance(case.height * case.width + 16, roundings=24)
+    return tolerance(length(case), roundings=24)
 
 
 def options(case: Case) -> dict:
@@ -82,6 +88,16 @@ def test_the_merge_and_its_gradients_are_those_of_the_reference(case, isa):
     found = run("upsample_merge", arrays, options(case), isa)
     assert all_faults(found, wanted, allowed(case), scales) == {}
     assert_threads_change_nothing("upsample_merge", arrays, options(case), isa, found)
+
+
+@with_bf16
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_merge_in_bfloat16_is_that_of_the_reference(case, isa):
+    arrays, wanted, scales = prepared(case)
+    settings = {**options(case), "bf16": True}
+    found = run("upsample_merge", arrays, settings, isa)
+    assert all_faults(found, wanted, cell_tolerance(length(case)), scales) == {}
+    assert_threads_change_nothing("upsample_merge", arrays, settings, isa, found)
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-pytest.importorskip("dipedge._native", reason="the native engine is not built")
+_native = pytest.importorskip("dipedge._native", reason="the native engine is not built")
 
-from dipedge.engines import get_engine
-from dipedge.engines.base import Program, Settings
-from dipedge.errors import DipedgeError, OutOfMemoryError
-from dipedge.optimisers import Adam
-from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior, dip, pip
-from dipedge.tasks import Denoise, Inpaint, SuperResolve
-from tests.conftest import smooth_picture
+from dipedge.engines import get_engine  # noqa: E402
+from dipedge.engines.base import Program, Settings  # noqa: E402
+from dipedge.errors import DipedgeError, OutOfMemoryError  # noqa: E402
+from dipedge.optimisers import Adam  # noqa: E402
+from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior, dip, pip  # noqa: E402
+from dipedge.tasks import Denoise, Inpaint, SuperResolve  # noqa: E402
+from tests.conftest import smooth_picture  # noqa: E402
 
 NET = Hourglass((Level(16, 16, 4), Level(20, 16, 4), Level(16, 16, 0)))
 POOLED = Hourglass(NET.levels, "nearest", "zero", "max")
@@ -31,9 +31,19 @@ FITS = {
     "features perturbed": (Prior(Fourier(4), NET, perturbation=0.05), Denoise()),
 }  # fmt: skip
 SHAPE = (38, 100, 3)
+no_bf16 = pytest.mark.skipif(
+    not _native.multiplies_bf16(_native.runnable_isas().split()[-1]),
+    reason="this processor multiplies no bf16",
+)
+# bfloat16 takes strided downsampling only.
+IN_BF16 = ("noise perturbed", "fixed frequencies", "learned frequencies perturbed", "features perturbed")
+every_fit = pytest.mark.parametrize(
+    ("name", "precision"),
+    [(name, "fp32") for name in FITS] + [pytest.param(name, "bf16", marks=no_bf16) for name in IN_BF16],
+)
 
 
-def begun(name: str, threads: int = 1, seed: int = 5, precision: str = "fp32") -> Program:
+def begun(name: str, precision: str = "fp32", threads: int = 1, seed: int = 5) -> Program:
     """A fit of ``FITS`` with its target, before its first step."""
     prior, task = FITS[name]
     settings = Settings(seed=seed, precision=precision, threads=threads)
@@ -50,33 +60,33 @@ def differing(one: dict, other: dict) -> list[str]:
     return [key for key in one if not np.array_equal(one[key], other[key])]
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_five_steps_give_the_same_bits_with_any_number_of_threads(name):
+@every_fit
+def test_five_steps_give_the_same_bits_with_any_number_of_threads(name, precision):
     states = {}
     for threads in (1, 2, 3, 8):
-        program = begun(name, threads)
+        program = begun(name, precision, threads)
         program.step(5)
         states[threads] = program.state()
         program.close()
     assert [differing(states[1], states[threads]) for threads in (2, 3, 8)] == [[], [], []]
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_another_seed_gives_another_fit(name):
-    first, second = begun(name, seed=1), begun(name, seed=2)
+@every_fit
+def test_another_seed_gives_another_fit(name, precision):
+    first, second = begun(name, precision, seed=1), begun(name, precision, seed=2)
     first.step(2)
     second.step(2)
     assert not np.array_equal(first.estimate(), second.estimate())
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_a_restored_state_goes_on_bit_for_bit(name):
+@every_fit
+def test_a_restored_state_goes_on_bit_for_bit(name, precision):
     """In another program, with another seed and other threads, of which nothing may remain."""
-    whole = begun(name)
+    whole = begun(name, precision)
     whole.step(3)
     saved = whole.state()
     whole.step(3)
-    restored = begun(name, threads=2, seed=99)
+    restored = begun(name, precision, threads=2, seed=99)
     restored.step(1)
     restored.load_state(saved)
     assert differing(restored.state(), saved) == []
@@ -84,9 +94,9 @@ def test_a_restored_state_goes_on_bit_for_bit(name):
     assert differing(restored.state(), whole.state()) == []
 
 
-@pytest.mark.parametrize("name", FITS)
-def test_steps_at_once_are_those_one_by_one(name):
-    at_once, singly = begun(name), begun(name)
+@every_fit
+def test_steps_at_once_are_those_one_by_one(name, precision):
+    at_once, singly = begun(name, precision), begun(name, precision)
     at_once.step(4)
     for _ in range(4):
         singly.step()

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dipedge.errors import InputError
+from dipedge.optimisers import Muon
 from dipedge.presets import QUALITIES, TABLE, preset
 from dipedge.priors import Fourier, Hourglass, Meshgrid, Noise, Prior, dip, pip
 from dipedge.stopping import MaxSteps
@@ -121,3 +122,13 @@ def test_every_row_cites_its_source():
 def test_unknown_words_are_refused_with_those_that_are_known(task, prior, quality, words):
     with pytest.raises(InputError, match=words):
         preset(task, prior, quality)
+
+
+def test_fast_is_another_optimiser_for_pip_and_balanced_for_all_else():
+    fast = preset(Denoise(), "pip", "fast")
+    assert isinstance(fast.optimiser, Muon) and fast.average == 0.97 and fast.stop.limit == 450
+    assert fast.prior == preset(Denoise(), "pip", "paper").prior
+    for task, prior in ((Denoise(), "dip"), (SuperResolve(4), "pip"), (SuperResolve(4), "dip")):
+        assert preset(task, prior, "fast") == preset(task, prior, "balanced")
+    conv = Prior(Fourier(), Hourglass(), name="custom")
+    assert preset(Denoise(), conv, "fast") == preset(Denoise(), conv, "balanced")

@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+BF16 = 2.0**-8  # half the spacing of bfloat16 numbers at 1
+
 
 def tolerance(length: int, roundings: int = 8, dtype: type = np.float32) -> float:
     """The relative L2 error that rounding may cause.
@@ -22,6 +24,16 @@ def tolerance(length: int, roundings: int = 8, dtype: type = np.float32) -> floa
         dtype: what the values are kept in.
     """
     return float(np.finfo(dtype).eps) / 2 * (roundings + math.sqrt(length))
+
+
+def cell_tolerance(length: int, cells: int = 6) -> float:
+    """The same for layers and weights kept in bfloat16, with sums in float32.
+
+    Args:
+        length: as in ``tolerance``.
+        cells: how often a value on the way is rounded to bfloat16; their squares add up.
+    """
+    return BF16 * math.sqrt(cells) + tolerance(length)
 
 
 def size(values: np.ndarray) -> float:
