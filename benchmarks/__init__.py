@@ -1,1 +1,1 @@
-"""Speed of every kernel and every engine, always beside the reference and always with the error."""
+"""Times of every kernel and of whole steps, beside PyTorch, the machine's limits, and the error. README.md."""

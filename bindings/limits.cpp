@@ -2,18 +2,21 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <memory>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
 
 #include "bindings/arrays.h"
+#include "engine/arena.h"
 #include "engine/thread_pool.h"
 #include "simd/limits.h"
 
 namespace dipedge {
 namespace {
 
-// The limits of the instruction set called `isa`, as in kernels_for.
-const LimitKernels& limits_of(const std::string& isa) {
-    const Kernels* kernels = kernels_for(isa.c_str());
+// The limits of the same instruction set as `kernels`.
+const LimitKernels& limits_of(const Kernels* kernels, const std::string& isa) {
     const std::string name = kernels ? kernels->isa : "";
 #define DIPEDGE_RETURN_LIMITS(ns) \
     if (name == #ns) return ns::limit_kernels;
@@ -35,39 +38,65 @@ double fastest(int repeats, const Body& body) {
     return best;
 }
 
-double fma_gflops(const std::string& isa, int threads) {
-    const LimitKernels& limits = limits_of(isa);
-    ThreadPool pool(threads);
-    const long rounds = 1000000;
+double multiply_gflops(const std::string& isa, int threads, bool half) {
+    const Kernels* kernels = kernels_for(isa.c_str());
+    const LimitKernels& limits = limits_of(kernels, isa);
+    if (half && !limits.bf16_chains) {
+        throw std::invalid_argument("instruction set '" + isa + "' does not multiply bf16");
+    }
+    const auto chains = half ? limits.bf16_chains : limits.fma_chains;
+    const int flops = half ? limits.bf16_flops_per_round : limits.flops_per_round;
+    if (kernels->prepare_thread) kernels->prepare_thread();
+    ThreadPool pool(threads, kernels->prepare_thread);
     std::vector<float> kept(threads);
-    const auto run = [&] {
-        pool.run(threads, [&](int task, int) { kept[task] = limits.fma_chains(rounds); });
-    };
+    long rounds = 1000;
+    const auto run = [&] { pool.run(threads, [&](int task, int) { kept[task] = chains(rounds); }); };
     run();
-    return 1e-9 * rounds * limits.flops_per_round * threads / fastest(12, run);
+    rounds = (long)(1000 * std::max(1.0, 0.02 / fastest(3, run)));  // about 20 ms
+    return 1e-9 * rounds * flops * threads / fastest(12, run);
+}
+
+// Past the caches where there are such stores: others read the target first, which no kernel has to.
+void copy(const float* from, size_t count, float* to) {
+#if defined(__SSE__)
+    for (size_t i = 0; i < count; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+    _mm_sfence();
+#else
+    std::memcpy(to, from, count * sizeof(float));
+#endif
 }
 
 double copy_gbytes(int threads) {
-    const size_t bytes = 256u << 20, pieces = 64;  // pieces: a thread that is late does not decide the time
-    const std::unique_ptr<char[]> from(new char[bytes]), to(new char[bytes]);
+    const size_t count = 64u << 20, pieces = 64;  // pieces: a thread that is late does not decide the time
+    Arena arena;
+    const Buffer *from = arena.add_persistent(count), *to = arena.add_persistent(count);
+    arena.place();
+    std::fill_n(from->data, count, 1.0f);
+    std::fill_n(to->data, count, 2.0f);
     ThreadPool pool(threads);
-    std::memset(from.get(), 1, bytes);
-    std::memset(to.get(), 2, bytes);
     const auto run = [&] {
         pool.run((int)pieces, [&](int piece, int) {
-            const size_t share = bytes / pieces, begin = piece * share;
-            std::memcpy(to.get() + begin, from.get() + begin, share);
+            const size_t share = count / pieces, begin = piece * share;
+            copy(from->data + begin, share, to->data + begin);
         });
     };
-    return 1e-9 * 2 * bytes / fastest(5, run);
+    return 1e-9 * 2 * sizeof(float) * count / fastest(5, run);
 }
 
 }  // namespace
 
 void add_limits(py::module_& module) {
     using namespace py::literals;
-    module.def("fma_gflops", &fma_gflops, "isa"_a, "threads"_a, py::call_guard<py::gil_scoped_release>(),
-               "Float32 multiply-adds, two flops each, that `threads` threads reach in registers alone");
+    module.def(
+        "fma_gflops",
+        [](const std::string& isa, int threads) { return multiply_gflops(isa, threads, false); }, "isa"_a,
+        "threads"_a, py::call_guard<py::gil_scoped_release>(),
+        "Float32 multiply-adds, two flops each, that `threads` threads reach in registers alone");
+    module.def(
+        "bf16_gflops",
+        [](const std::string& isa, int threads) { return multiply_gflops(isa, threads, true); }, "isa"_a,
+        "threads"_a, py::call_guard<py::gil_scoped_release>(),
+        "The same of bfloat16 products summed in float32");
     module.def("copy_gbytes", &copy_gbytes, "threads"_a, py::call_guard<py::gil_scoped_release>(),
                "Bytes read plus bytes written per second when 256 MB are copied");
 }

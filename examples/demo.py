@@ -62,7 +62,13 @@ def main() -> None:
     before = de.psnr(noisy, clean)
 
     result = de.restore(
-        noisy, de.Denoise(), prior=de.pip(), engine="native", quality="fast", stop=STOP, progress=show_progress
+        noisy,
+        de.Denoise(),
+        prior=de.pip(),
+        engine="native",
+        quality="fast",
+        stop=STOP,
+        progress=show_progress,
     )
 
     after = de.psnr(result.image, clean)

@@ -216,9 +216,7 @@ def test_a_precision_that_cannot_be_had_is_an_error_that_says_why(isa, monkeypat
     monkeypatch.setenv("DIPEDGE_ISA", isa)
     with pytest.raises(EngineError, match="no precision 'fp8'; it takes auto, fp32, bf16"):
         prepared("native", "fp8", STRIDED[0], 0)
-    with pytest.raises(
-        EngineError, match="'bf16' needs|takes downsample 'stride' only; this prior has 'avg'"
-    ):
+    with pytest.raises(EngineError, match=r"'bf16' needs|takes downsample 'stride' only; .* 'avg'"):
         prepared("native", "bf16", "avg, bilinear, reflection", 0)
     if isa not in BF16_ISAS:
         with pytest.raises(EngineError, match=f"instruction set '{isa}' does not"):

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
+from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.optimisers import Muon
@@ -163,13 +164,13 @@ class NativeProgram:
         bf16: bool,
     ) -> None:
         self.shape = tuple(shape)
-        self._term, self._task_name = task.data_term, task.name
+        self._task, term = task, task.data_term
         muon = settings.optimiser if isinstance(settings.optimiser, Muon) else None
         adam = muon.rest if muon else settings.optimiser
         spec = {
             "network": _network(prior),
             "encoding": _encoding(prior),
-            "term": {"kind": self._term.kind, "scale": self._term.scale, "lobes": self._term.lobes},
+            "term": {"kind": term.kind, "scale": term.scale, "lobes": term.lobes},
             "adam": (adam.learning_rate, adam.beta1, adam.beta2, adam.eps),
             "muon": (muon.learning_rate, muon.momentum, muon.iterations) if muon else (0.0, 0.0, 0),
             "shape": self.shape,
@@ -211,29 +212,16 @@ class NativeProgram:
         """Size of the arena, which holds everything that grows with the picture."""
         return self._program.memory_bytes
 
-    def _target_shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.shape
-        return -(-height // self._term.scale), -(-width // self._term.scale), channels
-
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
 
         Raises:
             InputError: another shape than the program's, a missing mask, or one the task does not use.
         """
-        target = np.asarray(target)
-        if target.shape != self._target_shape():
-            raise InputError(f"target has shape {target.shape}; this fit needs {self._target_shape()}")
+        target, mask = checked_target(self._task, self.shape, target, mask, self._has_mask)
         if mask is not None:
-            mask = np.asarray(mask)
-            if self._term.kind != "mask":
-                raise InputError(f"a mask was given; task {self._task_name!r} takes none")
-            if mask.shape != self.shape[:2]:
-                raise InputError(f"mask has shape {mask.shape}; this fit needs {self.shape[:2]}")
-            self._program.set_mask((mask != 0).astype(np.float32))
+            self._program.set_mask(mask.astype(np.float32))
             self._has_mask = True
-        elif self._term.kind == "mask" and not self._has_mask:
-            raise InputError(f"no mask was given; task {self._task_name!r} needs one")
         self._program.set_target(target)
         self._has_target = True
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from dipedge.engines.base import Evaluation, Settings, State
+from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.torch_network import hourglass
 from dipedge.engines.torch_optimiser import TorchOptimiser
@@ -55,7 +56,7 @@ class TorchProgram:
     ) -> None:
         self.shape = tuple(shape)
         self.steps_done = 0
-        self._prior, self._task_name, self._term = prior, task.name, task.data_term
+        self._prior, self._task, self._term = prior, task, task.data_term
         self._settings, self._device = settings, device
         self._dtype = PRECISIONS[settings.precision]
         # Fourier angles reach 256 rad: float64 wherever there is one (not on Apple's GPUs).
@@ -103,28 +104,16 @@ class TorchProgram:
         """[1, C, H, W] -> a C-contiguous copy [H, W, C]."""
         return np.array(picture.detach()[0].permute(1, 2, 0).cpu().numpy(), order="C")
 
-    def _target_shape(self) -> tuple[int, int, int]:
-        height, width, channels = self.shape
-        return -(-height // self._term.scale), -(-width // self._term.scale), channels
-
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
 
         Raises:
             InputError: another shape than the program's, a missing mask, or one the task does not use.
         """
-        target = np.asarray(target)
-        if target.shape != self._target_shape():
-            raise InputError(f"target has shape {target.shape}; this fit needs {self._target_shape()}")
+        has_mask = self._mask is not None
+        target, mask = checked_target(self._task, self.shape, target, mask, has_mask)
         if mask is not None:
-            mask = np.asarray(mask)
-            if self._term.kind != "mask":
-                raise InputError(f"a mask was given; task {self._task_name!r} takes none")
-            if mask.shape != self.shape[:2]:
-                raise InputError(f"mask has shape {mask.shape}; this fit needs {self.shape[:2]}")
-            self._mask = self._tensor(mask != 0)
-        elif self._term.kind == "mask" and self._mask is None:
-            raise InputError(f"no mask was given; task {self._task_name!r} needs one")
+            self._mask = self._tensor(mask)
         self._target = self._picture(target)
 
     def set_input(self, z: np.ndarray) -> None:

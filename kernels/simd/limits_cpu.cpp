@@ -1,4 +1,4 @@
-// The multiply-add peak of one core, per instruction set.
+// The multiply-add peaks of one core, per instruction set.
 //
 // A multiply-add takes 4 cycles and two start in each, so at least 8 must be under way at once (16 where
 // it is a multiplication and an addition); there are as many chains as fit into the registers beside two
@@ -28,9 +28,42 @@ float fma_chains(long rounds) {
     return sum(total);
 }
 
+#if defined(DIPEDGE_ISA_AMX)
+// 16 x 16 sums of 32 products each, with four sums under way. The thread's tiles must be configured.
+constexpr int bf16_flops = 4 * 2 * 16 * 16 * 32;
+
+float bf16_chains(long rounds) {
+    for (long round = 0; round < rounds; ++round) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    return 0;
+}
+#elif defined(DIPEDGE_ISA_AVX512BF16)
+constexpr int bf16_flops = chains * 2 * 32;
+
+float bf16_chains(long rounds) {
+    const __m512bh factor = (__m512bh)_mm512_set1_epi32(0x3f803f80);  // pairs of 1
+    __m512 value[chains];
+    for (int i = 0; i < chains; ++i) value[i] = _mm512_set1_ps((float)i);
+    for (long round = 0; round < rounds; ++round) {
+#pragma GCC unroll 32
+        for (int i = 0; i < chains; ++i) value[i] = _mm512_dpbf16_ps(value[i], factor, factor);
+    }
+    Vec total = Vec::zero();
+    for (int i = 0; i < chains; ++i) total = total + Vec{value[i]};
+    return sum(total);
+}
+#else
+constexpr int bf16_flops = 0;
+float (*const bf16_chains)(long) = nullptr;
+#endif
+
 }  // namespace
 
-extern const LimitKernels limit_kernels = {fma_chains, 2 * chains * Vec::lanes};
+extern const LimitKernels limit_kernels = {fma_chains, 2 * chains * Vec::lanes, bf16_chains, bf16_flops};
 
 }  // namespace DIPEDGE_ISA_NAMESPACE
 }  // namespace dipedge

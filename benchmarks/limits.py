@@ -1,0 +1,40 @@
+"""What this machine can do at most: the yardstick beside every time.
+
+Measured in the same run as the times, with as many threads: a shared or throttled processor then lowers
+both, and the share says how much of what was there a kernel has used.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from dipedge.engines.native import available_threads
+
+_native = pytest.importorskip("dipedge._native", reason="the native engine is not built")
+
+THREADS = min(2, available_threads())
+
+
+def isa() -> str:
+    """The best instruction set, which the native rows use."""
+    return _native.runnable_isas().split()[-1]
+
+
+def multiplies_bf16() -> bool:
+    """Whether there are rows in bfloat16."""
+    return _native.multiplies_bf16(isa())
+
+
+@cache
+def gflops(precision: str = "fp32") -> float:
+    """10^9 flops per second of multiply-adds that never leave the registers; "fp32" or "bf16"."""
+    measure = _native.bf16_gflops if precision == "bf16" else _native.fma_gflops
+    return measure(isa(), THREADS)
+
+
+@cache
+def gbytes() -> float:
+    """10^9 bytes per second, read and written together, when 256 MB are copied."""
+    return _native.copy_gbytes(THREADS)

@@ -1,0 +1,107 @@
+"""A Markdown table from pytest-benchmark's JSON: ``python -m benchmarks.report RUN.json > RUN.md``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+Rows = list[dict[str, Any]]
+HEADINGS = (
+    "kernel",
+    "way",
+    "engine",
+    "time",
+    "against torch",
+    "Mpixel/s",
+    "GFLOP/s",
+    "of peak",
+    "GB/s",
+    "of copy",
+    "error",
+)
+
+
+def _time(seconds: float) -> str:
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def cells(row: dict[str, Any], torch_seconds: float | None) -> list[str]:
+    """One line of the table. Shares under a thousandth say nothing and are left out."""
+    info, seconds = row["extra_info"], row["stats"]["min"]
+    engine = f"{info['engine']} {info['precision']}"
+
+    def rate(value: str, share: str) -> tuple[str, str]:
+        if not info[value]:
+            return "", ""
+        return _number(info[value]), f"{100 * info[share]:.1f} %" if info[share] >= 0.001 else ""
+
+    return [
+        info["what"], info["way"], engine, _time(seconds),
+        f"{torch_seconds / seconds:.2f}x" if torch_seconds else "",
+        _number(info["mpixels"]) if info["mpixels"] else "",
+        *rate("gflops", "flops_share"), *rate("gbytes", "bytes_share"),
+        f"{info['error']:.1e}" if info["error"] is not None else "not measured",
+    ]  # fmt: skip
+
+
+def described(rows: Rows) -> list[str]:
+    """What the run was measured on, from its first row of each precision."""
+    from dipedge.engines.native import _processor_name
+
+    infos = [row["extra_info"] for row in rows]
+    isas = sorted({info["isa"] for info in infos if info["isa"]})
+    peaks = {info["precision"]: info["limit_gflops"] for info in infos}
+    reached = ", ".join(f"{value:.0f} GFLOP/s {name}" for name, value in sorted(peaks.items()))
+    return [
+        f"{_processor_name()}; native rows use {', '.join(isas) or 'nothing'}; {infos[0]['threads']} threads each",
+        f"limits in this run: {reached} in registers, {infos[0]['limit_gbytes']:.1f} GB/s copied",
+    ]
+
+
+def table(rows: Rows) -> list[str]:
+    """The lines of a Markdown table with columns of equal width; torch's row of each kind is the measure."""
+    torch = {
+        (row["extra_info"]["what"], row["extra_info"]["way"]): row["stats"]["min"]
+        for row in rows
+        if row["extra_info"]["engine"] == "torch"
+    }
+    lines = [list(HEADINGS)]
+    for row in rows:
+        lines.append(cells(row, torch.get((row["extra_info"]["what"], row["extra_info"]["way"]))))
+    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    lines.insert(1, ["-" * width for width in widths])
+    return [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    ]
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the table to standard output; 2 when the file is no run of these benchmarks."""
+    if len(arguments) != 1:
+        print("usage: python -m benchmarks.report RUN.json", file=sys.stderr)
+        return 2
+    try:
+        with open(arguments[0], encoding="utf-8") as file:
+            run = json.load(file)
+        rows = [row for row in run["benchmarks"] if "what" in row["extra_info"]]
+    except (OSError, ValueError, KeyError) as problem:
+        print(f"{arguments[0]}: not a file of pytest-benchmark: {problem}", file=sys.stderr)
+        return 2
+    if not rows:
+        print(f"{arguments[0]}: holds no row of these benchmarks", file=sys.stderr)
+        return 2
+    print("\n".join(["; ".join(described(rows)), "", *table(rows)]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

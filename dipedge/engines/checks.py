@@ -1,0 +1,48 @@
+"""Checks that every engine makes of what it is handed, so that all refuse with the same sentence."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dipedge.errors import InputError
+from dipedge.tasks import Task
+
+
+def target_shape(task: Task, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Shape [h, w, C] of the target of an estimate of ``shape`` [H, W, C]."""
+    scale = task.data_term.scale
+    return -(-shape[0] // scale), -(-shape[1] // scale), shape[2]
+
+
+def checked_target(
+    task: Task,
+    shape: tuple[int, int, int],
+    target: np.ndarray,
+    mask: np.ndarray | None,
+    has_mask: bool,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A new target, and the mask [H, W] of booleans if one came with it.
+
+    Args:
+        task: the program's.
+        shape: of the estimate, [H, W, C].
+        target: the new target.
+        mask: nonzero = known; may be left out once one has been set.
+        has_mask: whether one has been set.
+
+    Raises:
+        InputError: another shape than the program's, a missing mask, or one the task does not use.
+    """
+    target, needed = np.asarray(target), target_shape(task, shape)
+    if target.shape != needed:
+        raise InputError(f"target has shape {target.shape}; this fit needs {needed}")
+    if mask is None:
+        if task.data_term.kind == "mask" and not has_mask:
+            raise InputError(f"no mask was given; task {task.name!r} needs one")
+        return target, None
+    mask = np.asarray(mask)
+    if task.data_term.kind != "mask":
+        raise InputError(f"a mask was given; task {task.name!r} takes none")
+    if mask.shape != shape[:2]:
+        raise InputError(f"mask has shape {mask.shape}; this fit needs {shape[:2]}")
+    return target, mask != 0
