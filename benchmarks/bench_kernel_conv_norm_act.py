@@ -17,6 +17,7 @@ from benchmarks.contest import (
     Work,
     both_ways,
     computed,
+    draw_layer,
     error,
     in_both,
     native,
@@ -39,7 +40,7 @@ CASES = {
 def arrays(case: Case) -> tuple[Arrays, np.ndarray]:
     draws = np.random.default_rng(0)
     made = {
-        "x": draws.standard_normal((case.height, case.width, case.into), np.float32),
+        "x": draw_layer(draws, case.height, case.width, case.into),
         "weight": draws.standard_normal((case.out, case.into, case.kernel, case.kernel), np.float32) / 16,
         "x_gamma": draws.uniform(0.5, 1.5, case.into).astype(np.float32),
         "x_beta": draws.standard_normal(case.into, np.float32),

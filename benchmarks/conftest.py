@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+# OpenMP's threads spin while they wait for each other. On a machine that is busy with something else every
+# parallel region of PyTorch then takes a time slice (10 ms for a convolution of 0.4); asleep they lose a few
+# microseconds on an idle one. Set before PyTorch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 from benchmarks.report import described, table
 
 

@@ -7,6 +7,7 @@ the torch row (float32), and in float64 as what all errors are measured against.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -94,6 +95,12 @@ class TorchContestant:
         return found
 
 
+def draw_layer(draws: np.random.Generator, *shape: int) -> np.ndarray:
+    """Normal values that bfloat16 holds exactly, so that a row's error is its own and not its input's."""
+    bits = draws.standard_normal(shape, np.float32).view(np.uint32)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)
+
+
 def native(name: str, arrays: Arrays, options: dict[str, Any], precision: str = "fp32") -> Contestant:
     """The native kernel with the best instruction set."""
     return _native.Kernel(
@@ -138,7 +145,8 @@ def record(
     seconds = benchmark.stats.stats.min
     benchmark.extra_info.update(
         what=what, way=way, engine=name, precision=precision, threads=limits.THREADS,
-        isa=limits.isa() if name == "native" else "", error=off,
+        isa=limits.isa() if name == "native" else "", cpu=limits.cpu(), error=off,
+        load=os.getloadavg()[0],
         mpixels=work.pixels / seconds / 1e6,
         gflops=work.flops / seconds / 1e9, gbytes=work.bytes / seconds / 1e9,
         flops_share=work.flops / seconds / 1e9 / limits.gflops(precision),
@@ -148,9 +156,14 @@ def record(
 
 
 def race(benchmark: Any, contestant: Contestant, direction: str, rounds: int) -> None:
-    """Times one direction; a backward pass gets a fresh forward pass before every round."""
-    limits.gflops(), limits.gbytes()  # measured before, not between
-    if direction == "forward":
-        benchmark.pedantic(contestant.forward, rounds=rounds, warmup_rounds=1)
-    else:
+    """Times "forward", "backward" (with a fresh forward pass before every round), or "both" together."""
+
+    def both() -> None:
+        contestant.forward()
+        contestant.backward()
+
+    if direction == "backward":
         benchmark.pedantic(contestant.backward, setup=contestant.forward, rounds=rounds, warmup_rounds=1)
+    else:
+        timed = both if direction == "both" else contestant.forward
+        benchmark.pedantic(timed, rounds=rounds, warmup_rounds=1)

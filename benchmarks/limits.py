@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 
+from dipedge.engines import get_engine
 from dipedge.engines.native import available_threads
 
 _native = pytest.importorskip("dipedge._native", reason="the native engine is not built")
@@ -25,6 +26,11 @@ def isa() -> str:
 def multiplies_bf16() -> bool:
     """Whether there are rows in bfloat16."""
     return _native.multiplies_bf16(isa())
+
+
+def cpu() -> str:
+    """The processor's name."""
+    return get_engine("native").device()["device"]
 
 
 @cache

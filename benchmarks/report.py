@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 Rows = list[dict[str, Any]]
+WAYS = ("forward", "backward", "both", "step")
 HEADINGS = (
     "kernel",
     "way",
@@ -53,29 +54,28 @@ def cells(row: dict[str, Any], torch_seconds: float | None) -> list[str]:
 
 
 def described(rows: Rows) -> list[str]:
-    """What the run was measured on, from its first row of each precision."""
-    from dipedge.engines.native import _processor_name
-
+    """What the run was measured on."""
     infos = [row["extra_info"] for row in rows]
     isas = sorted({info["isa"] for info in infos if info["isa"]})
     peaks = {info["precision"]: info["limit_gflops"] for info in infos}
     reached = ", ".join(f"{value:.0f} GFLOP/s {name}" for name, value in sorted(peaks.items()))
     return [
-        f"{_processor_name()}; native rows use {', '.join(isas) or 'nothing'}; {infos[0]['threads']} threads each",
-        f"limits in this run: {reached} in registers, {infos[0]['limit_gbytes']:.1f} GB/s copied",
+        f"{infos[0]['cpu']}, {infos[0]['threads']} threads; native rows use {', '.join(isas) or 'nothing'}",
+        f"limits in this run: {reached} in registers, {infos[0]['limit_gbytes']:.1f} GB/s copied; "
+        f"load of the machine up to {max(info['load'] for info in infos):.1f}",
     ]
 
 
 def table(rows: Rows) -> list[str]:
     """The lines of a Markdown table with columns of equal width; torch's row of each kind is the measure."""
-    torch = {
-        (row["extra_info"]["what"], row["extra_info"]["way"]): row["stats"]["min"]
-        for row in rows
-        if row["extra_info"]["engine"] == "torch"
-    }
-    lines = [list(HEADINGS)]
-    for row in rows:
-        lines.append(cells(row, torch.get((row["extra_info"]["what"], row["extra_info"]["way"]))))
+
+    def kind(row: dict[str, Any]) -> tuple[str, str]:
+        return row["extra_info"]["what"], row["extra_info"]["way"]
+
+    torch = {kind(row): row["stats"]["min"] for row in rows if row["extra_info"]["engine"] == "torch"}
+    whats = list(dict.fromkeys(row["extra_info"]["what"] for row in rows))
+    ordered = sorted(rows, key=lambda row: (whats.index(kind(row)[0]), WAYS.index(kind(row)[1])))
+    lines = [list(HEADINGS), *(cells(row, torch.get(kind(row))) for row in ordered)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     lines.insert(1, ["-" * width for width in widths])
     return [

@@ -1,10 +1,11 @@
-// The kernels over flat arrays: adam and perturb.
+// The kernels over flat arrays: adam, muon and perturb.
 #include <algorithm>
 #include <cmath>
 
 #include "adam/cpu.h"
 #include "bindings/kernel_bench.h"
 #include "engine/encoding.h"
+#include "engine/optimiser.h"
 
 namespace dipedge {
 namespace {
@@ -57,6 +58,52 @@ class Adam : public KernelBench {
     Buffer* arrays_[4];
 };
 
+// One Muon step of "parameter" [O, I, k, k] by "gradient", from "mean"; "copies" equal matrices are updated
+// together, as a net has them. Repeated, it goes on.
+class MuonUpdate : public KernelBench {
+  public:
+    MuonUpdate(const Inputs& inputs, const Where& where) : KernelBench(where) {
+        const FloatArray& weight = inputs.array("parameter");
+        if (weight.ndim() != 4) throw std::invalid_argument("parameter must be [O, I, k, k]");
+        const int outputs = (int)weight.shape(0), into = (int)weight.shape(1);
+        const int padded = Geometry(1, 1, outputs, channel_block<float>).padded;
+        for (int copy = 0; copy < inputs.option("copies", 1); ++copy) {
+            parameters_.add_conv("matrix" + std::to_string(copy), outputs, (int)weight.shape(2),
+                                 in_order(into), into, padded);
+        }
+        parameters_.allocate(arena_);
+        place(0);
+        for (const Parameter& matrix : parameters_.all()) {
+            Parameters::write(matrix, weight.data(), parameters_.values);
+            Parameters::write(matrix, inputs.vector("gradient", matrix.count()).data(),
+                              parameters_.gradients);
+            Parameters::write(matrix, inputs.vector("mean", matrix.count()).data(), parameters_.means);
+        }
+        OptimiserSpec spec;
+        spec.muon_rate = inputs.option("learning_rate", 0.03);
+        spec.momentum = inputs.option("momentum", 0.97);
+        optimiser_ = std::make_unique<Optimiser>(spec, parameters_);
+        shape_.assign(weight.shape(), weight.shape() + 4);
+    }
+
+    void forward() override { optimiser_->step(context_, 1); }
+
+    py::dict results() override {
+        py::dict found;
+        FloatArray parameter(shape_), mean(shape_);
+        Parameters::read(parameters_.all()[0], parameters_.values, parameter.mutable_data());
+        Parameters::read(parameters_.all()[0], parameters_.means, mean.mutable_data());
+        found["parameter"] = parameter;
+        found["mean"] = mean;
+        return found;
+    }
+
+  private:
+    Parameters parameters_;
+    std::unique_ptr<Optimiser> optimiser_;
+    std::vector<py::ssize_t> shape_;
+};
+
 // z [H, W, C] with the noise of (seed, step) added.
 class Perturb : public KernelBench {
   public:
@@ -88,6 +135,10 @@ class Perturb : public KernelBench {
 
 std::unique_ptr<KernelBench> make_adam(const Inputs& inputs, const Where& where) {
     return std::make_unique<Adam>(inputs, where);
+}
+
+std::unique_ptr<KernelBench> make_muon(const Inputs& inputs, const Where& where) {
+    return std::make_unique<MuonUpdate>(inputs, where);
 }
 
 std::unique_ptr<KernelBench> make_perturb(const Inputs& inputs, const Where& where) {

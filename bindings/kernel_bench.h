@@ -83,6 +83,7 @@ std::unique_ptr<KernelBench> make_pool(const Inputs& inputs, const Where& where)
 std::unique_ptr<KernelBench> make_lanczos_conv(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_perturb(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_adam(const Inputs& inputs, const Where& where);
+std::unique_ptr<KernelBench> make_muon(const Inputs& inputs, const Where& where);
 
 inline float as_float(float value) { return value; }
 float as_float(bf16 value);

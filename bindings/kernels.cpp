@@ -10,6 +10,7 @@ namespace {
 
 const std::map<std::string, MakeBench> makers = {
     {"adam", &make_adam},
+    {"muon", &make_muon},
     {"conv_norm_act", &make_conv_norm_act},
     {"fourier_mlp", &make_fourier_mlp},
     {"lanczos_conv", &make_lanczos_conv},
