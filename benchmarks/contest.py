@@ -149,8 +149,6 @@ def record(
         load=os.getloadavg()[0],
         mpixels=work.pixels / seconds / 1e6,
         gflops=work.flops / seconds / 1e9, gbytes=work.bytes / seconds / 1e9,
-        flops_share=work.flops / seconds / 1e9 / limits.gflops(precision),
-        bytes_share=work.bytes / seconds / 1e9 / limits.gbytes(),
         limit_gflops=limits.gflops(precision), limit_gbytes=limits.gbytes(),
     )  # fmt: skip
 

@@ -34,21 +34,29 @@ def _number(value: float) -> str:
     return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
 
 
-def cells(row: dict[str, Any], torch_seconds: float | None) -> list[str]:
+def limits_reached(rows: Rows) -> dict[str, float]:
+    """The best of each limit over the run: "fp32" and "bf16" in GFLOP/s, "copy" in GB/s."""
+    best: dict[str, float] = {}
+    for info in (row["extra_info"] for row in rows):
+        for name, value in ((info["precision"], info["limit_gflops"]), ("copy", info["limit_gbytes"])):
+            best[name] = max(best.get(name, 0.0), value)
+    return best
+
+
+def cells(row: dict[str, Any], torch_seconds: float | None, best: dict[str, float]) -> list[str]:
     """One line of the table. Shares under a thousandth say nothing and are left out."""
     info, seconds = row["extra_info"], row["stats"]["min"]
-    engine = f"{info['engine']} {info['precision']}"
 
-    def rate(value: str, share: str) -> tuple[str, str]:
-        if not info[value]:
+    def rate(value: float, limit: float) -> tuple[str, str]:
+        if not value:
             return "", ""
-        return _number(info[value]), f"{100 * info[share]:.1f} %" if info[share] >= 0.001 else ""
+        return _number(value), f"{100 * value / limit:.1f} %" if value >= 0.001 * limit else ""
 
     return [
-        info["what"], info["way"], engine, _time(seconds),
+        info["what"], info["way"], f"{info['engine']} {info['precision']}", _time(seconds),
         f"{torch_seconds / seconds:.2f}x" if torch_seconds else "",
         _number(info["mpixels"]) if info["mpixels"] else "",
-        *rate("gflops", "flops_share"), *rate("gbytes", "bytes_share"),
+        *rate(info["gflops"], best[info["precision"]]), *rate(info["gbytes"], best["copy"]),
         f"{info['error']:.1e}" if info["error"] is not None else "not measured",
     ]  # fmt: skip
 
@@ -57,11 +65,11 @@ def described(rows: Rows) -> list[str]:
     """What the run was measured on."""
     infos = [row["extra_info"] for row in rows]
     isas = sorted({info["isa"] for info in infos if info["isa"]})
-    peaks = {info["precision"]: info["limit_gflops"] for info in infos}
-    reached = ", ".join(f"{value:.0f} GFLOP/s {name}" for name, value in sorted(peaks.items()))
+    best = limits_reached(rows)
+    reached = ", ".join(f"{best[name]:.0f} GFLOP/s {name}" for name in sorted(best) if name != "copy")
     return [
         f"{infos[0]['cpu']}, {infos[0]['threads']} threads; native rows use {', '.join(isas) or 'nothing'}",
-        f"limits in this run: {reached} in registers, {infos[0]['limit_gbytes']:.1f} GB/s copied; "
+        f"limits in this run: {reached} in registers, {best['copy']:.1f} GB/s copied; "
         f"load of the machine up to {max(info['load'] for info in infos):.1f}",
     ]
 
@@ -75,7 +83,8 @@ def table(rows: Rows) -> list[str]:
     torch = {kind(row): row["stats"]["min"] for row in rows if row["extra_info"]["engine"] == "torch"}
     whats = list(dict.fromkeys(row["extra_info"]["what"] for row in rows))
     ordered = sorted(rows, key=lambda row: (whats.index(kind(row)[0]), WAYS.index(kind(row)[1])))
-    lines = [list(HEADINGS), *(cells(row, torch.get(kind(row))) for row in ordered)]
+    best = limits_reached(rows)
+    lines = [list(HEADINGS), *(cells(row, torch.get(kind(row)), best) for row in ordered)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     lines.insert(1, ["-" * width for width in widths])
     return [

@@ -79,11 +79,20 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
 CONFIGURATIONS = dict(configurations())
 
 
-def prepared(engine: str, precision: str, name: str, seed: int) -> Program:
-    """A program with random norms (with all gammas 1 and betas 0 much would cancel), target, mask and z."""
+def prepared(engine: str, precision: str, name: str, seed: int, make_z: bool = False) -> Program:
+    """A program with random norms (with all gammas 1 and betas 0 much would cancel), target, mask and z.
+
+    ``make_z`` asks for the gradient by z even of Fourier features, which are not made otherwise where only
+    1x1 layers read them.
+    """
     prior, task, shape = CONFIGURATIONS[name]
     threads = 2 if engine == "native" else 1
-    settings = Settings(seed=seed, precision=precision, threads=threads, input_gradient=True)
+    settings = Settings(
+        seed=seed,
+        precision=precision,
+        threads=threads,
+        input_gradient=make_z or not isinstance(prior.encoding, Fourier),
+    )
     program = get_engine(engine).compile(prior, task, shape, settings)
     draws = np.random.default_rng(seed)
     program.load_state(
@@ -175,6 +184,22 @@ def test_two_evaluations_are_equal_to_the_bit_and_change_nothing(name):
     assert np.array_equal(first.output, second.output) and first.loss == second.loss
     for found, again in ((first.gradients, second.gradients), (before, after)):
         assert [key for key in found if not np.array_equal(found[key], again[key])] == []
+
+
+@pytest.mark.parametrize("name", ["learned frequencies", "learned frequencies without skips"])
+def test_features_made_in_memory_give_what_their_tables_give(name):
+    answers = []
+    for make_z in (False, True):
+        program = prepared("native", "fp32", name, 0, make_z)
+        answers.append(program.evaluate())
+        program.close()
+    tables, made = answers
+    assert made.gradients.pop("input").shape == (*CONFIGURATIONS[name][2][:2], 32)
+    assert relative(tables.output, made.output) < 1e-6
+    whole = np.sqrt(sum(np.linalg.norm(values) ** 2 for values in made.gradients.values()))
+    for key, values in made.gradients.items():
+        allowed = 1e-4 * np.linalg.norm(values) + ROUNDING * whole
+        assert without_effect(key) or np.linalg.norm(tables.gradients[key] - values) < allowed, key
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
