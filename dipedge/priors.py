@@ -91,6 +91,10 @@ class Hourglass:
         _one_of("upsample", self.upsample, UPSAMPLINGS)
         _one_of("padding", self.padding, PADDINGS)
         _one_of("downsample", self.downsample, DOWNSAMPLINGS)
+        if not 0 <= self.slope <= 1:
+            raise InputError(f"slope is {self.slope}; LeakyReLU's must be in [0, 1]")
+        if not self.bn_eps > 0:
+            raise InputError(f"bn_eps is {self.bn_eps}; it must be above 0")
 
     def parameter_shapes(self, in_channels: int, out_channels: int) -> dict[str, tuple[int, ...]]:
         """Every learned tensor's shape by name, in the published code's order of construction.

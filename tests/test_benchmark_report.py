@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+# By its path: the repository's root is not on the path of a plain ``pytest``.
+ROOT = Path(__file__).resolve().parent.parent
+spec = spec_from_file_location("benchmark_report", ROOT / "benchmarks" / "report.py")
+report = module_from_spec(spec)
+spec.loader.exec_module(report)
 
 INFO = {
     "what": "pool, averages", "way": "forward", "precision": "fp32", "threads": 2, "cpu": "A processor",
@@ -93,3 +101,10 @@ def test_a_file_that_is_no_run_is_refused_in_one_line(content, tmp_path, capsys)
 def test_a_missing_argument_is_answered_with_the_usage(capsys):
     assert report.main([]) == 2
     assert capsys.readouterr().err == "usage: python -m benchmarks.report RUN.json\n"
+
+
+def test_the_report_runs_as_a_module(file):
+    command = [sys.executable, "-m", "benchmarks.report", file([row("native", 0.5)])]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "pool, averages" in ran.stdout

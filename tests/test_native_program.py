@@ -16,6 +16,7 @@ from dipedge.optimisers import Adam  # noqa: E402
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior, dip, pip  # noqa: E402
 from dipedge.tasks import Denoise, Inpaint, SuperResolve  # noqa: E402
 from tests.conftest import smooth_picture  # noqa: E402
+from tests.tolerance import faults, tolerance  # noqa: E402
 
 NET = Hourglass((Level(16, 16, 4), Level(20, 16, 4), Level(16, 16, 0)))
 POOLED = Hourglass(NET.levels, "nearest", "zero", "max")
@@ -101,6 +102,29 @@ def test_steps_at_once_are_those_one_by_one(name, precision):
     for _ in range(4):
         singly.step()
     assert differing(at_once.state(), singly.state()) == []
+
+
+def test_a_step_is_adam_on_the_evaluated_gradients_and_moves_the_average():
+    """With the engine's own constants: corrections, and what the betas leave of 1."""
+    program = begun("fixed frequencies")
+    adam, average = Adam(), 0.99
+    for number in range(1, 4):
+        before, evaluated = program.state(), program.evaluate()
+        program.step()
+        after = program.state()
+        for name, gradient in evaluated.gradients.items():
+            g = gradient.astype(np.float64)
+            mean = adam.beta1 * before[f"adam/m/{name}"] + (1 - adam.beta1) * g
+            square = adam.beta2 * before[f"adam/v/{name}"] + (1 - adam.beta2) * g**2
+            root = np.sqrt(square) / np.sqrt(1 - adam.beta2**number) + adam.eps
+            moved = adam.learning_rate / (1 - adam.beta1**number) * mean / root
+            wanted = {"param": before[f"param/{name}"] - moved, "adam/m": mean, "adam/v": square}
+            for kind, values in wanted.items():
+                assert faults(after[f"{kind}/{name}"], values, tolerance(2)) == [], (kind, name)
+        output = program.estimate(averaged=False)
+        assert np.array_equal(output, evaluated.output)
+        past = output if number == 1 else before["average"]
+        assert faults(after["average"], average * past + (1 - average) * output, tolerance(2)) == []
 
 
 def test_a_perturbed_step_draws_new_noise_every_time():

@@ -132,3 +132,9 @@ def test_fast_is_another_optimiser_for_pip_and_balanced_for_all_else():
         assert preset(task, prior, "fast") == preset(task, prior, "balanced")
     conv = Prior(Fourier(), Hourglass(), name="custom")
     assert preset(Denoise(), conv, "fast") == preset(Denoise(), conv, "balanced")
+
+
+@pytest.mark.parametrize(("name", "value"), [("slope", 1.5), ("slope", -0.1), ("bn_eps", 0.0)])
+def test_a_network_refuses_constants_that_its_kernels_could_not_keep(name, value):
+    with pytest.raises(InputError, match=f"{name} is {value}"):
+        Hourglass(**{name: value})

@@ -80,6 +80,8 @@ CASES = (
     Case(15, 16, 4, 97, stride=2, padding="zero"),
     Case(3, 1, 5, 193, kernel=7, stride=2),
     Case(33, 17, 2, 193, kernel=1),
+    Case(70, 132, 4, 40),
+    Case(132, 70, 9, 20, kernel=1),
     Case(16, 3, 97, 2, kernel=1, stride=2),
     Case(2, 17, 96, 1, kernel=3),
     Case(1, 1, 1, 1, kernel=1),
