@@ -71,6 +71,11 @@ class VarianceWindow(Rule):
         return _VarianceWatcher(self)
 
 
+def _sum_of_squares(values: np.ndarray) -> float:
+    """Without BLAS: its threads go on spinning after a product, beside an engine that has all processors."""
+    return float(np.einsum("i,i->", values, values))
+
+
 class MovingVariance:
     """Mean over pixels of the variance of the last ``window`` outputs, one cheap update at a time."""
 
@@ -93,18 +98,18 @@ class MovingVariance:
         if self._filled == window:
             self._work[:] = slot
             self._sum -= self._work
-            self._squares -= float(self._work @ self._work)
+            self._squares -= _sum_of_squares(self._work)
         np.multiply(output, WHITE, out=self._work)
         np.rint(self._work, out=self._work)
         np.clip(self._work, 0, WHITE, out=self._work)
         slot[:] = self._work
         self._sum += self._work
-        self._squares += float(self._work @ self._work)
+        self._squares += _sum_of_squares(self._work)
         self._next = (self._next + 1) % window
         self._filled = min(self._filled + 1, window)
         if self._filled < window:
             return None
-        spread = self._squares / window - float(self._sum @ self._sum) / window**2
+        spread = self._squares / window - _sum_of_squares(self._sum) / window**2
         return max(spread, 0.0) / (self._sum.size * WHITE**2)
 
 
