@@ -189,7 +189,7 @@ def _balanced(published: Preset, row: Row) -> Preset:
 # another 0.2 dB; a rate of 0.01 is as fast, less exact; the smaller rate for the rest steadies the norms.
 FAST_OPTIMISER = Muon(learning_rate=0.03, momentum=0.97, rest=Adam(0.003, beta2=0.99))
 FAST_AVERAGE = 0.97
-FAST_STEPS = 450
+FAST_STEPS = 900
 # With a quarter of the steps the outputs come to rest and start moving four times sooner.
 FAST_STOP = VarianceWindow(window=70, patience=30)
 
