@@ -94,7 +94,7 @@ DIPEDGE_FOR_EACH_ISA(DIPEDGE_DECLARE_CONV)
     }
 DIPEDGE_FOR_EACH_BF16_ISA(DIPEDGE_DECLARE_CONV_BF16)
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(DIPEDGE_HAS_BF16_ISAS)
 namespace amx {
 void configure_tiles();
 }

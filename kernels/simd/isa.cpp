@@ -34,6 +34,8 @@ const Kernels tables[] = {
 #if defined(__x86_64__) || defined(_M_X64)
     {"avx2", DIPEDGE_FP32(avx2), {}, DIPEDGE_REST(avx2), nullptr},
     {"avx512", DIPEDGE_FP32(avx512), {}, DIPEDGE_REST(avx512), nullptr},
+#endif
+#if defined(DIPEDGE_HAS_BF16_ISAS)
     {"avx512bf16", DIPEDGE_FP32(avx512bf16), DIPEDGE_BF16(avx512bf16), DIPEDGE_REST(avx512bf16), nullptr},
     {"amx", DIPEDGE_FP32(amx), DIPEDGE_BF16(amx), DIPEDGE_REST(amx), &amx::configure_tiles},
 #endif

@@ -3,12 +3,16 @@
 
 #include "simd/cell.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
-#define DIPEDGE_FOR_EACH_ISA(DO) DO(generic) DO(avx2) DO(avx512) DO(avx512bf16) DO(amx)
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(DIPEDGE_WITHOUT_BF16)
 #define DIPEDGE_FOR_EACH_BF16_ISA(DO) DO(avx512bf16) DO(amx)
+#define DIPEDGE_HAS_BF16_ISAS 1
+#else
+#define DIPEDGE_FOR_EACH_BF16_ISA(DO)
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#define DIPEDGE_FOR_EACH_ISA(DO) DO(generic) DO(avx2) DO(avx512) DIPEDGE_FOR_EACH_BF16_ISA(DO)
 #else
 #define DIPEDGE_FOR_EACH_ISA(DO) DO(generic)
-#define DIPEDGE_FOR_EACH_BF16_ISA(DO)
 #endif
 
 namespace dipedge {
