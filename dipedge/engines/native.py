@@ -130,7 +130,8 @@ class NativeEngine:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for; a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
+            EngineError: ``settings.subsample`` with a prior or task it is not for;
+                a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
                 does not multiply it or the net decimates otherwise than by stride; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.

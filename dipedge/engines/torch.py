@@ -53,7 +53,8 @@ class TorchEngine:
         ``settings.threads`` sets PyTorch's thread count for the whole process; None leaves it.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for; a precision other than "auto" (= "fp32"), "fp32" or "fp64".
+            EngineError: ``settings.subsample`` with a prior or task it is not for;
+                a precision other than "auto" (= "fp32"), "fp32" or "fp64".
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the allocation that failed.
         """
