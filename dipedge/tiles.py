@@ -149,19 +149,21 @@ def cut(shape: tuple[int, ...], tiles: Tiles, *, scale: int = 1, block: int = 1)
 
 
 def _axis(length: int, side: int, overlap: int, block: int, multiple: int) -> Axis:
-    if length <= side:
+    def grown(side: int) -> int:
+        """So that the last tile, too, begins with a block and ends with the picture."""
+        return side + (length - side) % block
+
+    def stride(side: int) -> int:
+        """The farthest from tile to tile."""
+        return (side - overlap) // block * block
+
+    largest = grown(side)
+    if length <= max(side, largest):
         return Axis(length, length, (0,))
-
-    def reach(side: int, count: int) -> int:
-        """The length that ``count`` tiles can cover."""
-        return side + (count - 1) * ((side - overlap) // block * block)
-
-    count = 1 + math.ceil((length - side) / ((side - overlap) // block * block))
-    # The least multiple that needs no more tiles; the largest side itself if it is no multiple.
-    side = next(
-        (s for s in range(multiple, side, multiple) if s > overlap and reach(s, count) >= length), side
-    )
-    side += (length - side) % block  # the last tile, too, begins with a block and ends with the picture
+    count = 1 + math.ceil((length - largest) / stride(largest))
+    # The least multiple that needs no more tiles; the largest side itself if there is none.
+    smaller = (grown(side) for side in range(multiple, side, multiple) if side >= overlap + block)
+    side = next((s for s in smaller if s + (count - 1) * stride(s) >= length), largest)
     blocks = (length - side) // block
     return Axis(length, side, tuple(block * (blocks * i // (count - 1)) for i in range(count)))
 
