@@ -42,23 +42,26 @@ class Tiles:
     Args:
         side: the most pixels of the answer that a tile has along a side, 32 to 16384 (JPEG tiles may have 15
             more, so that all of them begin with a block).
-        overlap: pixels of the answer, at least, over which neighbours are cross-faded; 0 to half of ``side``.
+        overlap: pixels of the answer, at least, over which neighbours are cross-faded; 0 to half of ``side``,
+            None for an eighth of it.
 
     Raises:
         InputError: a value outside its range.
     """
 
     side: int = 512
-    overlap: int = 64
+    overlap: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (("side", SMALLEST_SIDE, LARGEST_SIDE), ("overlap", 0, None)):
-            value = getattr(self, name)
-            high = self.side // 2 if high is None else high
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise InputError(
-                    f"tiles: {name} is {value!r}; it must be a whole number from {low} to {high}"
-                )
+        _check("side", self.side, SMALLEST_SIDE, LARGEST_SIDE)
+        if self.overlap is None:
+            object.__setattr__(self, "overlap", self.side // 8)
+        _check("overlap", self.overlap, 0, self.side // 2)
+
+
+def _check(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"tiles: {name} is {value!r}; it must be a whole number from {low} to {high}")
 
 
 @dataclass(frozen=True)

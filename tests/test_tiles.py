@@ -138,6 +138,12 @@ def test_auto_counts_the_pixels_of_the_answer():
     assert chosen_grid("auto", (257, 256, 3), scale=4) is not None
 
 
+def test_tiles_overlap_by_an_eighth_unless_told_otherwise():
+    assert Tiles() == Tiles(512, 64)
+    assert Tiles(40) == Tiles(40, 5)
+    assert Tiles(40, 0).overlap == 0
+
+
 def test_none_never_cuts_and_a_description_cuts_what_is_larger():
     assert chosen_grid(None, (9000, 9000, 3)) is None
     assert chosen_grid(Tiles(512, 64), (512, 512, 3)) is None
