@@ -12,7 +12,8 @@ direction elsewhere. A picture has edges of its own wherever a border happens to
   of the lines that lie in no cross-fade: 1 when borders are like any other line;
 - ``zone``: the same for all lines within cross-fades;
 - ``error_border``, ``error_zone``: the gradient of (result - clean) there over that elsewhere. The picture's
-  own edges are gone from it, so it shows a step that the others would hide;
+  own edges are gone from it, so it shows a step that the others would hide; where the picture is hard the
+  error is larger, so compare it with ``one_piece``, the same figure of the fit in one piece at those places;
 - ``worst_line``: the largest error gradient of a single border over the mean of lines elsewhere, and
   ``lines_above``, the share of ordinary lines that have a larger one.
 """
@@ -94,33 +95,44 @@ def psnr_by_place(result: np.ndarray, clean: np.ndarray, grid: Grid) -> dict[str
 
 
 def measured(path: Path, options: argparse.Namespace) -> list[dict[str, object]]:
-    """One picture's three fits; every fit is also measured at the places of the tiles' borders."""
+    """One picture: the fit in tiles and the control, each beside the fit in one piece at its places."""
     clean, noisy = noisy_crop(path, options.size)
-    tiles = de.Tiles(options.side, options.overlap)
+    whole = fitted(noisy, None, path, "one piece", options)
     rows = []
-    for name, chosen in (("tiles", tiles), ("one piece", None), ("no overlap", de.Tiles(options.side, 0))):
-        grid = cut(clean.shape, chosen or tiles)
-        result = de.restore(noisy, de.Denoise(), quality=options.quality, seed=options.seed, tiles=chosen)
+    for name, overlap in (("tiles", options.overlap), ("no overlap", 0)):
+        tiles = de.Tiles(options.side, overlap)
+        grid = cut(clean.shape, tiles)
+        result = fitted(noisy, tiles, path, name, options)
         row = {
             "picture": path.name,
             "size": options.size,
             "quality": options.quality,
             "fit": name,
-            "tiles": len(result.tiles),
+            "tiles": len(grid),
             "tile": list(grid.shape),
-            "overlap": options.overlap if name != "no overlap" else 0,
-            "steps": [tile.steps for tile in result.tiles] or [result.steps],
+            "overlap": [axis.starts[0] + axis.side - axis.starts[1] for axis in (grid.rows, grid.columns)],
+            "steps": [tile.steps for tile in result.tiles],
             "seconds": round(result.seconds, 1),
-            **psnr_by_place(result.image, clean, grid),
-            **seam_figures(result.image, clean, grid),
+            "here": psnr_by_place(result.image, clean, grid) | seam_figures(result.image, clean, grid),
+            "one_piece": psnr_by_place(whole.image, clean, grid) | seam_figures(whole.image, clean, grid),
+            "one_piece_steps": whole.steps,
+            "one_piece_seconds": round(whole.seconds, 1),
         }
         rows.append(row)
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        if options.png:
-            options.png.mkdir(exist_ok=True)
-            pixels = np.rint(255 * np.clip(result.image, 0, 1)).astype(np.uint8)
-            Image.fromarray(pixels).save(options.png / f"{path.stem} {name}.png")
+        print("\n  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     return rows
+
+
+def fitted(
+    noisy: np.ndarray, tiles: de.Tiles | None, path: Path, name: str, options: argparse.Namespace
+) -> de.FitResult:
+    """One fit; its answer also goes into a PNG where that was asked for."""
+    result = de.restore(noisy, de.Denoise(), quality=options.quality, seed=options.seed, tiles=tiles)
+    if options.png:
+        options.png.mkdir(exist_ok=True)
+        pixels = np.rint(255 * np.clip(result.image, 0, 1)).astype(np.uint8)
+        Image.fromarray(pixels).save(options.png / f"{path.stem} {name}.png")
+    return result
 
 
 def main(words: list[str]) -> None:
