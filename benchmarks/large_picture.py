@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -44,12 +45,37 @@ def measured(command: list[str], limit_mib: int) -> dict[str, object]:
             resource.setrlimit(resource.RLIMIT_AS, (limit_mib * 2**20, limit_mib * 2**20))
 
     began = time.perf_counter()
-    done = subprocess.run(command, preexec_fn=limited, capture_output=True, text=True, check=False)
-    # Kilobytes on Linux; of all children that have ended, and this is the only one.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(done.stdout + done.stderr, flush=True)
-    seconds = time.perf_counter() - began
-    return {"exit_code": done.returncode, "seconds": round(seconds, 1), "peak_mib": round(peak)}
+    process = subprocess.Popen(command, preexec_fn=limited)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # so that Popen does not wait for it again
+    seconds = round(time.perf_counter() - began, 1)
+    peak = round(usage.ru_maxrss / 1024)  # kilobytes on Linux
+    return {"exit_code": process.returncode, "seconds": seconds, "peak_mib": peak}
+
+
+def restored(source: Path, precision: str, options: argparse.Namespace) -> dict[str, object]:
+    """One run of the command line, and what became of it."""
+    report = source.with_name("report.json")
+    report.unlink(missing_ok=True)
+    kept = {name: getattr(options, name) for name in ("prior", "quality", "steps", "tiles")}
+    kept["precision"] = precision
+    command = [
+        sys.executable,
+        "-m",
+        "dipedge",
+        "denoise",
+        str(source),
+        "-o",
+        str(source.with_name("out.png")),
+    ]
+    command += [f"--{name}={value}" for name, value in kept.items()] + ["--json", str(report)]
+    row = {"file": source.suffix, "limit_mib": options.limit_mib} | kept
+    row |= measured(command, options.limit_mib)
+    if row["exit_code"] == 0:
+        tiles = json.loads(report.read_text())["tiles"]
+        row |= {"count": len(tiles), "tile": [tiles[0]["height"], tiles[0]["width"]] if tiles else None}
+    print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+    return row
 
 
 def main(words: list[str]) -> None:
@@ -60,7 +86,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--limit-mib", type=int, default=4096)
     parser.add_argument("--prior", default="pip")
     parser.add_argument("--quality", default="fast")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--precision", nargs="+", default=["auto", "fp32"], help="one run for each")
     parser.add_argument("--tiles", default="auto")
     parser.add_argument("--suffix", default=".png", help="of the input: .png or .jpg")
     parser.add_argument("--json", type=Path)
@@ -68,21 +94,13 @@ def main(words: list[str]) -> None:
     height = round(np.sqrt(options.megapixels * 1e6 / 1.5))
     width = round(options.megapixels * 1e6 / height)
     with tempfile.TemporaryDirectory() as folder:
-        source, report = Path(folder, f"in{options.suffix}"), Path(folder, "report.json")
+        source = Path(folder, f"in{options.suffix}")
         write_picture(source, height, width)
-        kept = ("prior", "quality", "precision", "steps", "tiles")
-        arguments = [f"--{name}={getattr(options, name)}" for name in kept]
-        command = [sys.executable, "-m", "dipedge", "denoise", str(source), "-o", f"{folder}/out.png"]
-        found = measured([*command, *arguments, "--json", str(report)], options.limit_mib)
-        row = {"height": height, "width": width, "file": options.suffix, "limit_mib": options.limit_mib}
-        row |= {name: getattr(options, name) for name in kept} | found
-        if found["exit_code"] == 0:
-            tiles = json.loads(report.read_text())["tiles"]
-            row |= {"count": len(tiles), "tile": [tiles[0]["height"], tiles[0]["width"]] if tiles else None}
-    print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        rows = [restored(source, precision, options) for precision in options.precision]
+    rows = [{"height": height, "width": width} | row for row in rows]
     if options.json:
         machine = get_engine("native").device()
-        options.json.write_text(json.dumps({"machine": machine, "rows": [row]}, indent=1) + "\n")
+        options.json.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

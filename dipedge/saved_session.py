@@ -86,7 +86,8 @@ def _arguments(
         found["prior"] = from_plain(description["prior"], Prior)
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
-        found["tiles"] = from_plain(description["tiles"], (Tiles, str, type(None)))
+        # Files of versions that never cut a picture say nothing about it.
+        found["tiles"] = from_plain(description.get("tiles", "auto"), (Tiles, str, type(None)))
         found["shape"] = tuple(description["shape"])
         _check_fits(found["prior"], found["task"], found["shape"], state, mask)
     except (InputError, KeyError, TypeError, IndexError) as error:
