@@ -328,6 +328,8 @@ def test_other_values_for_tiles_are_refused(tiles):
 class SlowProgram:
     """A program whose every step takes a second of invented time."""
 
+    complete = True
+
     def __init__(self, shape):
         self.shape, self.now, self.steps_done = shape, 0.0, 0
 
