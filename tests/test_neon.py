@@ -29,6 +29,7 @@ from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior  # noqa: E402
 from dipedge.tasks import Denoise  # noqa: E402
 from tests.conftest import smooth_picture  # noqa: E402
 from tests.neon import emulated  # noqa: E402
+from tests.test_native_engine import without_effect  # noqa: E402
 from tests.tolerance import size  # noqa: E402
 
 MISSING = "this processor is one" if platform.machine() in ("aarch64", "arm64") else emulated.missing()
@@ -80,6 +81,7 @@ def test_the_whole_family_of_networks_passes_its_tests_under_neon(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_whole_fits_pass_their_tests_under_neon(tmp_path):
     """All but those of memory, which is the emulator's."""
     passed = passed_under_emulation(tmp_path, "tests/test_native_program.py", "-k", "not memory")
@@ -105,16 +107,22 @@ def fitted(engine_module, monkeypatch, prior: Prior, optimiser: Adam | Muon, isa
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("name", PRIORS)
 def test_a_fit_under_neon_is_the_one_of_this_processor(name, optimiser, monkeypatch):
-    """Up to rounding, which Adam's first steps turn into whole steps where a gradient is near 0."""
+    """Up to rounding, which the steps enlarge: AVX2 is as far from generic code on one processor."""
     fit = (monkeypatch, PRIORS[name], OPTIMISERS[optimiser])
     here = fitted(_native, *fit, "generic", 1)
     neon = fitted(emulated, *fit, "neon", 1)
     assert set(neon) == set(here) and neon["step"] == here["step"] == 6
     assert size(neon["first"] - here["first"]) < 2e-6 * size(here["first"])
-    assert neon["loss"] == pytest.approx(here["loss"], rel=1e-3)
-    assert size(neon["average"] - here["average"]) < 1e-3 * size(here["average"])
+    assert neon["loss"] == pytest.approx(here["loss"], rel=1e-5)
+    for key, values in here.items():
+        if key in ("output", "average") or (
+            key.startswith("param/") and not without_effect(key.removeprefix("param/"))
+        ):
+            allowed = 1e-3 if key.startswith("param/") else 1e-5
+            assert size(neon[key] - values) < allowed * size(values), key
+    assert size(here["output"] - here["first"]) > 0.1 * size(here["first"])  # there were steps to differ in
     # Another processor does round differently: equal bits would mean that the same code has run twice.
-    assert not np.array_equal(neon["average"], here["average"])
+    assert not np.array_equal(neon["output"], here["output"])
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
@@ -151,4 +159,4 @@ def test_the_products_keep_their_tile_in_registers():
     tiles = [loop for loop in innermost_loops(code) if sum("fmla" in line for line in loop) >= 20]
     assert len(tiles) >= 2  # multiply and multiply_outer
     assert [line for loop in tiles for line in loop if "[sp" in line] == []
-    assert max(len(loop) for loop in tiles) < 36  # little else than the multiply-adds and their loads
+    assert max(len(loop) for loop in tiles) < 40  # little else than the multiply-adds and their loads
