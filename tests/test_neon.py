@@ -148,15 +148,20 @@ def innermost_loops(code: str) -> list[list[str]]:
     return [[text for _, text in lines[begin : end + 1]] for begin, end in inner]
 
 
-def test_the_products_keep_their_tile_in_registers():
-    """20 multiply-adds a turn and no word to or from the stack: too large a tile shows in no result."""
-    built = emulated.built().parent / "CMakeFiles" / "dipedge_neon.dir" / "kernels"
+# Objects that are all multiply-adds in registers, how many a turn, and in how many loops at least.
+IN_REGISTERS = {"conv_norm_act/cpu": (20, 2), "simd/limits_cpu": (24, 1)}
+
+
+@pytest.mark.parametrize("name", IN_REGISTERS)
+def test_the_loops_that_decide_the_speed_keep_their_sums_in_registers(name):
+    """No word goes to or from the stack: a tile that is too large for the registers shows in no result."""
+    built = emulated.built().parent / "CMakeFiles" / "dipedge_neon.dir" / "kernels" / f"{name}.cpp.o"
     code = subprocess.run(
-        [f"{emulated.TARGET}-objdump", "--disassemble", "--no-show-raw-insn",
-         str(built / "conv_norm_act" / "cpu.cpp.o")],
+        [f"{emulated.TARGET}-objdump", "--disassemble", "--no-show-raw-insn", str(built)],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    tiles = [loop for loop in innermost_loops(code) if sum("fmla" in line for line in loop) >= 20]
-    assert len(tiles) >= 2  # multiply and multiply_outer
-    assert [line for loop in tiles for line in loop if "[sp" in line] == []
-    assert max(len(loop) for loop in tiles) < 40  # little else than the multiply-adds and their loads
+    a_turn, count = IN_REGISTERS[name]
+    loops = [loop for loop in innermost_loops(code) if sum("fmla" in line for line in loop) >= a_turn]
+    assert len(loops) >= count
+    assert [line for loop in loops for line in loop if "[sp" in line] == []
+    assert max(len(loop) for loop in loops) < 2 * a_turn  # little else than these and their loads

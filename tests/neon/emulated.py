@@ -11,6 +11,7 @@ import atexit
 import shutil
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -54,8 +55,12 @@ def missing() -> str | None:
 def built(folder: Path = BUILD, source: Path = ROOT) -> Path:
     """The check program for 64-bit Arm, compiled with the project's own CMakeLists.txt."""
     cmake, toolchain = find_cmake(), Path(__file__).with_name("aarch64.cmake")
+    cache = folder / "CMakeCache.txt"
+    moved = cache.exists() and f"CMAKE_HOME_DIRECTORY:INTERNAL={source}\n" not in cache.read_text()
+    settings = ["--fresh"] if moved else []
+    settings += [f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", "-DDIPEDGE_CHECK=ON"]
     for command in (
-        [cmake, "-S", source, "-B", folder, f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", "-DDIPEDGE_CHECK=ON"],
+        [cmake, "-S", source, "-B", folder, *settings],
         [cmake, "--build", folder, "--parallel", "2", "--target", "dipedge_check"],
     ):
         ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
@@ -74,7 +79,8 @@ class Emulator:
         atexit.register(self.close)
 
     def close(self) -> None:
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # of a program that has died
+            self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
 
