@@ -37,6 +37,7 @@ NetworkSpec network_of(const Options& from) {
     spec.need1x1_up = from.get<bool>("network.need1x1_up");
     spec.sigmoid = from.get<bool>("network.sigmoid");
     spec.downsample = downsample_of(from.get<std::string>("network.downsample"));
+    spec.subsample = from.get<bool>("network.subsample");
     spec.slope = from.get<float>("network.slope");
     spec.bn_eps = from.get<float>("network.bn_eps");
     return spec;

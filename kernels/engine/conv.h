@@ -65,6 +65,8 @@ class Conv {
                           bool first, bool last);
 
   protected:
+    // Before anything is derived from the output's size.
+    void resize(int height, int width) { out_.height = height, out_.width = width; }
     const float* weights() const { return weights_; }
     float* gradient() const { return gradient_; }
 

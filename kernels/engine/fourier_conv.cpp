@@ -7,8 +7,19 @@
 namespace dipedge {
 
 template <class Cell>
-FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int stride)
-    : Conv<Cell>(encoding.source(), out_channels, ConvShape{1, stride, true}), encoding_(encoding) {
+FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int stride,
+                               const Sampling* sampling)
+    : Conv<Cell>(encoding.source(), out_channels, ConvShape{1, stride, true}),
+      encoding_(encoding),
+      sampling_(sampling),
+      columns_{encoding.columns(), {}, {}},
+      rows_{encoding.rows(), {}, {}} {
+    if (sampling) this->resize(sampling->height(), sampling->width());
+    for (Axis* axis : {&columns_, &rows_}) {
+        const int count = axis == &columns_ ? out().width : out().height;
+        for (int i = 0; i < count; ++i) axis->positions.push_back(i * stride);
+        axis->values.resize((size_t)count * half());
+    }
     packed_.resize(this->weight_floats());
     column_part_.resize((size_t)out().width * out().padded);
     row_part_.resize((size_t)out().height * out().padded);
@@ -36,11 +47,22 @@ void FourierConv<Cell>::pack_weights(const Context& context) {
 }
 
 template <class Cell>
+void FourierConv<Cell>::gather(Axis& axis, const std::vector<int>* sampled) {
+    if (sampled) axis.positions = *sampled;
+    for (int i = 0; i < axis.count(); ++i) {
+        std::memcpy(axis.values.data() + (size_t)i * half(),
+                    axis.table.values.data() + (size_t)axis.positions[i] * half(), sizeof(float) * half());
+    }
+}
+
+template <class Cell>
 void FourierConv<Cell>::forward(const Context& context, Buffer* y, Norm* norm) {
-    const ptrdiff_t step = (ptrdiff_t)shape().stride * half();
+    gather(columns_, sampling_ ? &sampling_->columns() : nullptr);
+    gather(rows_, sampling_ ? &sampling_->rows() : nullptr);
+    const ptrdiff_t step = half();
     const size_t half_floats = (size_t)half() * out().padded;
-    const Tap<float> column_tap{encoding_.columns().values.data(), packed_.data()};
-    const Tap<float> row_tap{encoding_.rows().values.data(), packed_.data() + half_floats};
+    const Tap<float> column_tap{columns_.values.data(), packed_.data()};
+    const Tap<float> row_tap{rows_.values.data(), packed_.data() + half_floats};
     const ConvKernels<float>& kernels = *context.kernels->fp32.conv;
     kernels.multiply(&column_tap, 1, half(), out().padded, out().width, step, column_part_.data(),
                      out().padded, false);
@@ -89,23 +111,22 @@ void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Ce
         context.kernels->fp32.conv->add(partials->data + slab * floats, floats, partials->data);
     }
     std::memset(this->gradient(), 0, sizeof(float) * this->weight_floats());
-    add_weight_gradient(context, encoding_.columns(), partials->data, out().width, 0);
-    add_weight_gradient(context, encoding_.rows(), row_sums_.data(), out().height, half());
+    add_weight_gradient(context, columns_, partials->data, 0);
+    add_weight_gradient(context, rows_, row_sums_.data(), half());
 }
 
 // Weights: features^T * sums. Features, when frequencies are learned: sums * weights^T.
 template <class Cell>
-void FourierConv<Cell>::add_weight_gradient(const Context& context, FeatureTable& table, const float* sums,
-                                            int count, int first_row) {
-    const int stride = shape().stride;
+void FourierConv<Cell>::add_weight_gradient(const Context& context, Axis& axis, const float* sums,
+                                            int first_row) {
+    const int count = axis.count();
     const size_t offset = (size_t)first_row * out().padded;
-    context.kernels->fp32.conv->multiply_outer(table.values.data(), table.count, half(), stride, 0, half(),
-                                               sums, out().padded, count, this->gradient() + offset,
-                                               out().padded);
+    context.kernels->fp32.conv->multiply_outer(axis.values.data(), count, half(), 1, 0, half(), sums,
+                                               out().padded, count, this->gradient() + offset, out().padded);
     if (!encoding_.spec().learned) return;
     context.pool->run(count, [&](int position, int) {
         const float* sum = sums + (size_t)position * out().padded;
-        double* to = table.gradient.data() + (size_t)position * stride * half();
+        double* to = axis.table.gradient.data() + (size_t)axis.positions[position] * half();
         for (int k = 0; k < half(); ++k) {
             const float* w = this->weights() + offset + (size_t)k * out().padded;
             double total = 0;

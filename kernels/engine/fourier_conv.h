@@ -3,6 +3,7 @@
 
 #include "engine/conv.h"
 #include "engine/encoding.h"
+#include "engine/sampling.h"
 
 namespace dipedge {
 
@@ -14,7 +15,8 @@ class FourierConv : public Conv<Cell> {
     using Conv<Cell>::out;
     using Conv<Cell>::shape;
 
-    FourierConv(Encoding<Cell>& encoding, int out_channels, int stride);
+    // With a `sampling` (and stride 1) the output has the sampled pixels only.
+    FourierConv(Encoding<Cell>& encoding, int out_channels, int stride, const Sampling* sampling = nullptr);
 
     size_t partial_floats() const override;
     size_t scratch_bytes() const override;
@@ -24,11 +26,21 @@ class FourierConv : public Conv<Cell> {
                   bool last) override;
 
   private:
+    // The entries of a table that this convolution reads, [positions][half], and where they came from.
+    struct Axis {
+        FeatureTable& table;
+        std::vector<int> positions;
+        std::vector<float> values;
+        int count() const { return (int)positions.size(); }
+    };
+
     int half() const { return this->depth() / 2; }
-    void add_weight_gradient(const Context& context, FeatureTable& table, const float* sums, int count,
-                             int first_row);
+    void gather(Axis& axis, const std::vector<int>* sampled);
+    void add_weight_gradient(const Context& context, Axis& axis, const float* sums, int first_row);
 
     Encoding<Cell>& encoding_;
+    const Sampling* sampling_;
+    Axis columns_, rows_;
     std::vector<float> packed_;                  // both halves, as panels
     std::vector<float> column_part_, row_part_;  // U [out.width], V [out.height], padded channels
     std::vector<float> row_sums_;

@@ -15,8 +15,11 @@ Network<Cell>::Network(const NetworkSpec& spec, std::unique_ptr<Encoding<Cell>> 
       parameters_(parameters),
       arena_(arena),
       levels_(spec.levels.size()) {
+    const Geometry& whole = encoding_->source().size;
+    if (spec.subsample) sampling_ = std::make_unique<Sampling>(whole.height, whole.width);
     Layer<Cell>* last = build_level(0, encoding_->source());
-    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size());
+    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size(),
+                                         sampling_.get());
     parameters.add_head("head.conv.weight", outputs, last->size.channels, last->size.padded);
     parameters.add_vector("head.conv.bias", in_order(outputs), outputs);
     bindings_.push_back([this](Parameters& all) {
@@ -67,7 +70,8 @@ template <class Cell>
 Conv<Cell>* Network<Cell>::add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel,
                                     int stride) {
     if (&source == &encoding_->source() && !encoding_->dense()) {
-        convs_.push_back(std::make_unique<FourierConv<Cell>>(*encoding_, channels, stride));
+        convs_.push_back(std::make_unique<FourierConv<Cell>>(*encoding_, channels, stride,
+                                                             stride == 1 ? sampling_.get() : nullptr));
     } else {
         convs_.push_back(
             std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
@@ -178,8 +182,11 @@ Layer<Cell>* Network<Cell>::build_level(int index, Source<Cell>& source) {
         add_conv_layer(name + ".refine", *level.down, spec.down, spec.kernel_down, level.refine_conv);
     const bool deepest = index + 1 == (int)levels_.size();
     Layer<Cell>* deep = deepest ? level.refine : build_level(index + 1, *level.refine);
-    auto owned = std::make_unique<Merge<Cell>>(*deep, level.skip, source.size.height, source.size.width,
-                                               spec_.bilinear, spec_.bn_eps);
+    const Sampling* sampling = index == 0 ? sampling_.get() : nullptr;
+    const Geometry& size = sampling ? deep->size : source.size;
+    if (index == 0) largest_level_ = (int)operations_.size();
+    auto owned = std::make_unique<Merge<Cell>>(*deep, level.skip, size.height, size.width, spec_.bilinear,
+                                               spec_.bn_eps, sampling);
     Merge<Cell>* merge = level.merge = owned.get();
     sources_.push_back(std::move(owned));
     add_norm(name + ".merge.bn", merge->norm, *merge);
@@ -273,11 +280,35 @@ void Network<Cell>::bind(Parameters& parameters) {
     for (const auto& binding : bindings_) binding(parameters);
 }
 
+// The other three quarters of the output, each with its own statistics, before the step's own quarter: then
+// that one's layers are what the backward pass finds.
 template <class Cell>
-void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
+void Network<Cell>::complete_output(const Context& context) {
+    const Level& level = levels_[0];
+    const auto skip = [&] {
+        if (level.skip) level.skip_conv->forward(context, level.skip->y, &level.skip->norm);
+    };
+    for (int other = 1; other < Sampling::cycle; ++other) {
+        sampling_->turn(other);
+        skip();
+        level.merge->forward(context);
+        level.up_conv->forward(context, level.up->y, &level.up->norm);
+        if (level.up1x1) level.up1x1_conv->forward(context, level.up1x1->y, &level.up1x1->norm);
+        tail_->complete(context);
+    }
+    sampling_->turn(0);
+    skip();
+}
+
+template <class Cell>
+void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) {
     encoding_->forward(context, seed, step, perturb);
+    if (sampling_) sampling_->draw(seed, step);
     for (const auto& conv : convs_) conv->pack_weights(context);
-    for (const Operation& operation : operations_) operation(context);
+    for (int i = 0; i < (int)operations_.size(); ++i) {
+        if (sampling_ && complete && i == largest_level_) complete_output(context);
+        operations_[i](context);
+    }
     if (encoding_->spec().learned) encoding_->backward(context);
 }
 
