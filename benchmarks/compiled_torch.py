@@ -57,7 +57,9 @@ class CompiledProgram:
         self._evaluated = torch.compile(evaluated, mode=mode)
 
     def _picture(self, values: np.ndarray) -> torch.Tensor:
-        tensor = torch.tensor(np.moveaxis(values, 2, 0).copy(), dtype=torch.float32, device=self._device)[None]
+        tensor = torch.tensor(np.moveaxis(values, 2, 0).copy(), dtype=torch.float32, device=self._device)[
+            None
+        ]
         return tensor.contiguous(memory_format=torch.channels_last)
 
     def set_target(self, target: np.ndarray) -> None:
