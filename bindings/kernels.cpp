@@ -29,14 +29,17 @@ std::unique_ptr<KernelBench> make_kernel(const std::string& name, const py::dict
     return maker->second(Inputs(arrays, options), Where{kernels, threads});
 }
 
-FloatArray conv_forward(const FloatArray& x, const FloatArray& weight, const FloatArray& bias, int stride,
-                        const std::string& padding, const std::string& isa, int threads) {
+// A reflection-padded convolution with its bias, decimated by Lanczos. The filter's weights sum to 1, so a bias
+// passes it unchanged, and its gradient is the sum of dy.
+FloatArray lanczos_conv_forward(const FloatArray& x, const FloatArray& weight, const FloatArray& bias,
+                                int scale, int lobes, const std::string& isa, int threads) {
     using namespace py::literals;
-    const py::ssize_t height = (x.shape(0) + stride - 1) / stride, width = (x.shape(1) + stride - 1) / stride;
+    const py::ssize_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
     const FloatArray no_gradient = py::array_t<float>({height, width, weight.shape(0)});
     const auto kernel =
-        make_kernel("conv_norm_act", py::dict("x"_a = x, "weight"_a = weight, "dy"_a = no_gradient),
-                    py::dict("stride"_a = stride, "padding"_a = padding), isa, threads);
+        make_kernel("lanczos_conv", py::dict("x"_a = x, "weight"_a = weight, "dy"_a = no_gradient),
+                    py::dict("scale"_a = scale, "lobes"_a = lobes), isa, threads);
+    kernel->prepare_thread();
     kernel->forward();
     FloatArray y = kernel->results()["y"].cast<FloatArray>();
     const float* added = checked(bias, weight.shape(0), "bias");
@@ -45,11 +48,12 @@ FloatArray conv_forward(const FloatArray& x, const FloatArray& weight, const Flo
     return y;
 }
 
-py::tuple conv_backward(const FloatArray& x, const FloatArray& weight, const FloatArray& dy, int stride,
-                        const std::string& padding, const std::string& isa, int threads) {
+py::tuple lanczos_conv_backward(const FloatArray& x, const FloatArray& weight, const FloatArray& dy,
+                                int scale, int lobes, const std::string& isa, int threads) {
     using namespace py::literals;
-    const auto kernel = make_kernel("conv_norm_act", py::dict("x"_a = x, "weight"_a = weight, "dy"_a = dy),
-                                    py::dict("stride"_a = stride, "padding"_a = padding), isa, threads);
+    const auto kernel = make_kernel("lanczos_conv", py::dict("x"_a = x, "weight"_a = weight, "dy"_a = dy),
+                                    py::dict("scale"_a = scale, "lobes"_a = lobes), isa, threads);
+    kernel->prepare_thread();
     kernel->forward();
     kernel->backward();
     const py::dict found = kernel->results();
@@ -130,10 +134,10 @@ void add_kernels(py::module_& module) {
             },
             py::call_guard<py::gil_scoped_release>())
         .def("results", &KernelBench::results);
-    module.def("conv_forward", &conv_forward, "x"_a, "weight"_a, "bias"_a, "stride"_a = 1,
-               "padding"_a = "reflection", "isa"_a = "", "threads"_a = 1);
-    module.def("conv_backward", &conv_backward, "x"_a, "weight"_a, "dy"_a, "stride"_a = 1,
-               "padding"_a = "reflection", "isa"_a = "", "threads"_a = 1);
+    module.def("lanczos_conv_forward", &lanczos_conv_forward, "x"_a, "weight"_a, "bias"_a, "scale"_a,
+               "lobes"_a = 2, "isa"_a = "", "threads"_a = 1);
+    module.def("lanczos_conv_backward", &lanczos_conv_backward, "x"_a, "weight"_a, "dy"_a, "scale"_a,
+               "lobes"_a = 2, "isa"_a = "", "threads"_a = 1);
     module.def("lanczos_weights", [](int scale, int lobes, double phase) {
         return lanczos_weights(scale, lobes, phase != 0.0);
     });

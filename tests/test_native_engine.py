@@ -207,11 +207,8 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
-STRIDED = [name for name, (prior, *_) in CONFIGURATIONS.items() if prior.network.downsample == "stride"]
-
-
 @with_bf16
-@pytest.mark.parametrize("name", STRIDED)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients(name, isa, monkeypatch):
     """With slope 1: values rounded to 8 bits change sides at LeakyReLU's corner in every layer, and the
     gradient of a net of a few hundred pixels with them (by 10 to 50 %), whatever computes it."""
@@ -231,7 +228,9 @@ def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients
     found_all, wanted_all = (
         np.concatenate([answer.gradients[key].ravel() for key in keys]) for answer in answers
     )
-    assert cosine(found_all, wanted_all) > 0.99
+    # Which of four pixels is the largest changes with rounding too, and no slope helps there.
+    maxima = prior.network.downsample == "max"
+    assert cosine(found_all, wanted_all) > (0.98 if maxima else 0.99)
     large = [key for key in keys if size(wanted.gradients[key]) > 0.1 * size(wanted_all)]
     assert large and min(cosine(found.gradients[key], wanted.gradients[key]) for key in large) > 0.9
 
@@ -240,9 +239,7 @@ def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients
 def test_a_precision_that_cannot_be_had_is_an_error_that_says_why(isa, monkeypatch):
     monkeypatch.setenv("DIPEDGE_ISA", isa)
     with pytest.raises(EngineError, match="no precision 'fp8'; it takes auto, fp32, bf16"):
-        prepared("native", "fp8", STRIDED[0], 0)
-    with pytest.raises(EngineError, match=r"'bf16' needs|takes downsample 'stride' only; .* 'avg'"):
-        prepared("native", "bf16", "avg, bilinear, reflection", 0)
+        prepared("native", "fp8", next(iter(CONFIGURATIONS)), 0)
     if isa not in BF16_ISAS:
         with pytest.raises(EngineError, match=f"instruction set '{isa}' does not"):
-            prepared("native", "bf16", STRIDED[0], 0)
+            prepared("native", "bf16", next(iter(CONFIGURATIONS)), 0)

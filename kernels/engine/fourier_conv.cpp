@@ -8,11 +8,40 @@ namespace dipedge {
 
 template <class Cell>
 FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int stride)
-    : Conv<Cell>(encoding.source(), out_channels, ConvShape{1, stride, true}), encoding_(encoding) {
+    : Conv<Cell>(encoding.source(), out_channels, ConvShape{1, stride, true}),
+      encoding_(encoding),
+      columns_{&encoding.columns(), nullptr, {}, {}},
+      rows_{&encoding.rows(), nullptr, {}, {}} {
     packed_.resize(this->weight_floats());
     column_part_.resize((size_t)out().width * out().padded);
     row_part_.resize((size_t)out().height * out().padded);
     row_sums_.resize(row_part_.size());
+    columns_.gradient.resize((size_t)out().width * half());
+    rows_.gradient.resize((size_t)out().height * half());
+}
+
+template <class Cell>
+FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, const DecimationFilter& filter)
+    : FourierConv(encoding, out_channels, filter.step) {
+    for (Side* side : {&columns_, &rows_}) {
+        side->filter = std::make_unique<FilterAxis>(side->table->count, filter, 1, true);
+        side->decimated.resize(side->gradient.size());
+    }
+}
+
+// The tables are small, a row and a column of the picture: plain loops.
+template <class Cell>
+const float* FourierConv<Cell>::features(Side& side) const {
+    if (!side.filter) return side.table->values.data();
+    std::fill(side.decimated.begin(), side.decimated.end(), 0.0f);
+    for (int output = 0; output < side.filter->outputs(); ++output) {
+        float* to = side.decimated.data() + (size_t)output * half();
+        for (int q = 0; q < side.filter->window(); ++q) {
+            const float* from = side.table->values.data() + (size_t)(side.filter->first(output) + q) * half();
+            for (int k = 0; k < half(); ++k) to[k] += side.filter->weights(output)[q] * from[k];
+        }
+    }
+    return side.decimated.data();
 }
 
 // The column sums of every slab.
@@ -37,15 +66,14 @@ void FourierConv<Cell>::pack_weights(const Context& context) {
 
 template <class Cell>
 void FourierConv<Cell>::forward(const Context& context, Buffer* y, Norm* norm) {
-    const ptrdiff_t step = (ptrdiff_t)shape().stride * half();
     const size_t half_floats = (size_t)half() * out().padded;
-    const Tap<float> column_tap{encoding_.columns().values.data(), packed_.data()};
-    const Tap<float> row_tap{encoding_.rows().values.data(), packed_.data() + half_floats};
+    const Tap<float> column_tap{features(columns_), packed_.data()};
+    const Tap<float> row_tap{features(rows_), packed_.data() + half_floats};
     const ConvKernels<float>& kernels = *context.kernels->fp32.conv;
-    kernels.multiply(&column_tap, 1, half(), out().padded, out().width, step, column_part_.data(),
-                     out().padded, false);
-    kernels.multiply(&row_tap, 1, half(), out().padded, out().height, step, row_part_.data(), out().padded,
-                     false);
+    kernels.multiply(&column_tap, 1, half(), out().padded, out().width, (ptrdiff_t)step(columns_) * half(),
+                     column_part_.data(), out().padded, false);
+    kernels.multiply(&row_tap, 1, half(), out().padded, out().height, (ptrdiff_t)step(rows_) * half(),
+                     row_part_.data(), out().padded, false);
     if (norm) norm->clear_sums();
     const Slabs slabs(out());
     context.pool->run(slabs.count, [&](int slab, int) {
@@ -89,30 +117,44 @@ void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Ce
         context.kernels->fp32.conv->add(partials->data + slab * floats, floats, partials->data);
     }
     std::memset(this->gradient(), 0, sizeof(float) * this->weight_floats());
-    add_weight_gradient(context, encoding_.columns(), partials->data, out().width, 0);
-    add_weight_gradient(context, encoding_.rows(), row_sums_.data(), out().height, half());
+    add_weight_gradient(context, columns_, partials->data, out().width, 0);
+    add_weight_gradient(context, rows_, row_sums_.data(), out().height, half());
 }
 
 // Weights: features^T * sums. Features, when frequencies are learned: sums * weights^T.
 template <class Cell>
-void FourierConv<Cell>::add_weight_gradient(const Context& context, FeatureTable& table, const float* sums,
-                                            int count, int first_row) {
-    const int stride = shape().stride;
+void FourierConv<Cell>::add_weight_gradient(const Context& context, Side& side, const float* sums, int count,
+                                            int first_row) {
     const size_t offset = (size_t)first_row * out().padded;
-    context.kernels->fp32.conv->multiply_outer(table.values.data(), table.count, half(), stride, 0, half(),
-                                               sums, out().padded, count, this->gradient() + offset,
-                                               out().padded);
+    const bool decimated = side.filter != nullptr;
+    context.kernels->fp32.conv->multiply_outer(
+        decimated ? side.decimated.data() : side.table->values.data(), decimated ? count : side.table->count,
+        half(), step(side), 0, half(), sums, out().padded, count, this->gradient() + offset, out().padded);
     if (!encoding_.spec().learned) return;
     context.pool->run(count, [&](int position, int) {
         const float* sum = sums + (size_t)position * out().padded;
-        double* to = table.gradient.data() + (size_t)position * stride * half();
         for (int k = 0; k < half(); ++k) {
             const float* w = this->weights() + offset + (size_t)k * out().padded;
             double total = 0;
             for (int c = 0; c < out().channels; ++c) total += (double)w[c] * sum[c];
-            to[k] += total;
+            side.gradient[(size_t)position * half() + k] = total;
         }
     });
+    add_table_gradient(side, count);
+}
+
+// From the features that were multiplied to those of the table; windows overlap, so on one thread.
+template <class Cell>
+void FourierConv<Cell>::add_table_gradient(Side& side, int count) const {
+    for (int position = 0; position < count; ++position) {
+        const double* from = side.gradient.data() + (size_t)position * half();
+        const int first = side.filter ? side.filter->first(position) : position * shape().stride;
+        for (int q = 0; q < (side.filter ? side.filter->window() : 1); ++q) {
+            const double weight = side.filter ? side.filter->weights(position)[q] : 1.0;
+            double* to = side.table->gradient.data() + (size_t)(first + q) * half();
+            for (int k = 0; k < half(); ++k) to[k] += weight * from[k];
+        }
+    }
 }
 
 template class FourierConv<float>;

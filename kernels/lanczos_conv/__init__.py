@@ -64,3 +64,48 @@ CASES = (
     Case(3, 3, 15, 31, 4),
     Case(2, 3, 1, 97, 3),
 )
+
+
+@dataclass(frozen=True)
+class ConvCase:
+    """One size of a convolution decimated by ``factor``; ``lobes`` 0 stands for averages."""
+
+    into: int
+    out: int
+    height: int
+    width: int
+    kernel: int = 3
+    factor: int = 2
+    lobes: int = 2
+    padding: str = "reflection"
+
+
+CONV_CASES = (
+    ConvCase(4, 16, 24, 31),
+    ConvCase(4, 16, 24, 31, kernel=1, lobes=3),
+    ConvCase(5, 17, 33, 18, lobes=3, padding="zero"),
+    ConvCase(8, 8, 20, 21, kernel=5, padding="zero"),
+    ConvCase(3, 9, 26, 23, kernel=7),
+    ConvCase(3, 9, 21, 14, kernel=7, lobes=0),
+    ConvCase(6, 5, 17, 30, lobes=0),
+    ConvCase(6, 5, 13, 30, kernel=1, lobes=0, padding="zero"),
+    ConvCase(3, 4, 25, 37, factor=3),
+    ConvCase(3, 4, 29, 50, kernel=5, factor=4, lobes=3),
+    # Sides shorter than the filter, than the padding, and of one pixel.
+    ConvCase(6, 10, 5, 6, kernel=7),
+    ConvCase(6, 10, 2, 3),
+    ConvCase(4, 4, 1, 5),
+    ConvCase(3, 8, 1, 1, kernel=5, lobes=3),
+    ConvCase(2, 3, 7, 4, kernel=5, lobes=3, padding="zero"),
+    ConvCase(3, 5, 4, 6, factor=4),
+    # Around one and two tiles (96 columns out, 192 in), several slabs, and whole vectors of channels.
+    ConvCase(3, 5, 6, 190),
+    ConvCase(16, 15, 8, 192, kernel=5, padding="zero"),
+    ConvCase(2, 3, 9, 193),
+    ConvCase(1, 3, 5, 195, kernel=7, lobes=3),
+    ConvCase(17, 33, 3, 385),
+    ConvCase(33, 17, 6, 386, kernel=1),
+    ConvCase(70, 132, 18, 20),
+    ConvCase(2, 17, 194, 3),
+    ConvCase(3, 2, 200, 12, kernel=5, lobes=3),
+)
