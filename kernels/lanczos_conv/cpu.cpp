@@ -1,8 +1,16 @@
-// Separable Lanczos decimation with replication padding: the CPU row kernels.
+// Separable decimation with replicated borders: the CPU row kernels.
 //
-// Rows first (they are added as flat arrays, whatever the channel count), then columns on the t times
-// fewer rows: 16 + 16 taps at x4 in place of the published 16 x 16, and one channel at a time in place
-// of a dense channel matrix with a diagonal of weights. At 512x512x3 it is under 1 % of a step.
+// Alone (the data term, 3 channels): rows first (they are added as flat arrays, whatever the channel count),
+// then columns on the t times fewer rows: 16 + 16 taps at x4 in place of the published 16 x 16, and one
+// channel at a time in place of a dense channel matrix with a diagonal of weights. At 512x512x3 it is under
+// 1 % of a step.
+//
+// With a convolution (a network's downsampling, channels padded) the input is filtered and a quarter of the
+// pixels multiplied; the algebra and the numbers are in this folder's __init__.py. All three kernels are
+// weighted sums of vectors that lie anywhere, eight sums in registers: one load and one multiply-add per
+// term, so they run at the rate of loads from L1 (two a cycle) as long as their rows are there. A window of
+// 8 pixels is used by 8 neighbours and stays; the 8 to 12 rows of `sum_rows` come from L2, bfloat16 at half
+// the bytes. Samples of a bf16 forward pass, k = 3: filter 26 %, products 17 %, normalise and activate 14 %.
 #include "lanczos_conv/cpu.h"
 
 #include <string.h>
