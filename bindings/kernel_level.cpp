@@ -20,9 +20,13 @@ class UpsampleMerge : public KernelBench {
         : KernelBench(where), deep_(inputs, "deep", arena_) {
         if (inputs.has("skip")) skip_ = std::make_unique<GivenLayer<Cell>>(inputs, "skip", arena_);
         const bool bilinear = inputs.option<std::string>("mode", "bilinear") == "bilinear";
-        const int height = inputs.option("height", 1), width = inputs.option("width", 1);
+        int height = inputs.option("height", 1), width = inputs.option("width", 1);
+        if (inputs.option("sampled", false)) {  // the pixels of a fit's first step with seed 0
+            sampling_ = std::make_unique<Sampling>(height, width);
+            height = sampling_->height(), width = sampling_->width();
+        }
         merge_ = std::make_unique<Merge<Cell>>(deep_.layer, skip_ ? &skip_->layer : nullptr, height, width,
-                                               bilinear, inputs.option("eps", 1e-5f));
+                                               bilinear, inputs.option("eps", 1e-5f), sampling_.get());
         vectors_ =
             std::make_unique<NormVectors>(inputs.array("gamma"), inputs.array("beta"), *merge_, merge_->norm);
         dy_ = arena_.add_persistent(merge_->size.cells());
@@ -84,6 +88,7 @@ class UpsampleMerge : public KernelBench {
 
     GivenLayer<Cell> deep_;
     std::unique_ptr<GivenLayer<Cell>> skip_;
+    std::unique_ptr<Sampling> sampling_;
     std::unique_ptr<Merge<Cell>> merge_;
     std::unique_ptr<NormVectors> vectors_;
     Buffer *y_, *dy_, *gradient_;

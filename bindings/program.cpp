@@ -26,6 +26,7 @@ NetworkSpec network_of(const py::dict& from) {
     spec.need1x1_up = from["need1x1_up"].cast<bool>();
     spec.sigmoid = from["sigmoid"].cast<bool>();
     spec.downsample = downsample_of(from["downsample"].cast<std::string>());
+    spec.subsample = from["subsample"].cast<bool>();
     spec.slope = from["slope"].cast<float>();
     spec.bn_eps = from["bn_eps"].cast<float>();
     return spec;

@@ -83,7 +83,7 @@ def _observed(
     restored: bool,
 ) -> Step:
     """Shows one step to the watcher and keeps its estimate if the watcher wants it."""
-    observation = Observation(index, seconds, loss / known, program.shape, program.sample)
+    observation = Observation(index, seconds, loss / known, program.shape, program.sample, program.complete)
     reason = watcher.update(observation)
     if restored:  # after the update: the output just shown was made by weights that are gone
         watcher.rewind()

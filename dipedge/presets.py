@@ -33,6 +33,7 @@ class Preset:
         optimiser: its description.
         steps: the published number of steps.
         average: weight of the past in the running average of outputs, 0 for none.
+        subsample: whether a step sees a quarter of the pixels (``engines.base.Settings``).
         stop: the stopping rule.
         backtrack: whether to return to earlier weights when the loss jumps.
         source: where the settings were published.
@@ -45,6 +46,7 @@ class Preset:
     stop: Rule
     backtrack: bool
     source: str
+    subsample: bool = False
 
 
 @dataclass(frozen=True)

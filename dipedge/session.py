@@ -88,6 +88,7 @@ class Session:
             average=chosen.average if average is None else arguments.average(average),
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
+            subsample=chosen.subsample,
             threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
         )
         self._quality = quality

@@ -29,6 +29,8 @@ class Observation:
         residual: mean squared difference to the target, over its known values.
         shape: of the estimate, [H, W, C].
         sample: gives the last raw output at flat pixel indices, [n] -> [n, C].
+        complete: whether this step computed the whole output; one that saw a quarter of the pixels
+            (``Settings.subsample``) has older values elsewhere.
     """
 
     index: int
@@ -36,6 +38,7 @@ class Observation:
     residual: float
     shape: tuple[int, int, int]
     sample: Callable[[np.ndarray], np.ndarray]
+    complete: bool = True
 
 
 class Watcher(Protocol):

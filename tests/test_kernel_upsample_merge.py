@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
+from dipedge.engines.sampling import seen
 from dipedge.kernels.conv_norm_act.reference import norm_act
 from dipedge.kernels.upsample_merge import CASES, Case
 from dipedge.kernels.upsample_merge.reference import upsample_crop, upsample_merge
@@ -35,17 +37,27 @@ from tests.tolerance import all_faults, cell_tolerance, size, tolerance
 WRONG = Case(3, 5, 9, 12)
 
 
+def wanted_pixels(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the result: all, or those of a subsampled fit's first step."""
+    if not case.sampled:
+        return np.arange(case.height), np.arange(case.width)
+    places = seen(case.height, case.width, seed=0, step=0)
+    return places.rows, places.columns
+
+
 @cache
 def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
     """Two layers with norm and activation, merged: arrays, wanted results, scales."""
     arrays = {"deep": draw_layer(1, -(-case.height // 2), -(-case.width // 2), case.deep, mean=0.3)}
     with_norm(arrays, "deep", 2)
+    height, width = (len(axis) for axis in wanted_pixels(case))
     if case.skip:
-        arrays["skip"] = draw_layer(4, case.height, case.width, case.skip, mean=-0.2)
+        arrays["skip"] = draw_layer(4, height, width, case.skip, mean=-0.2)
         with_norm(arrays, "skip", 5)
     channels = case.skip + case.deep
     arrays |= {"gamma": draw_gamma(7, channels), "beta": draw(8, channels)}
-    dy = draw(9, case.height, case.width, channels)
+    dy = draw(9, height, width, channels)
+    rows, columns = map(torch.from_numpy, wanted_pixels(case))
 
     def branches(deep, deep_gamma, deep_beta, skip=None, skip_gamma=None, skip_beta=None):
         deep = norm_act(deep, deep_gamma, deep_beta, 1e-5, 0.2)
@@ -53,12 +65,13 @@ def prepared(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
 
     def merged(gamma, beta, **layers):
         deep, skip = branches(**layers)
-        return upsample_merge(skip, deep, gamma, beta, size=(case.height, case.width), mode=case.mode)
+        whole = (case.height, case.width)
+        return upsample_merge(skip, deep, gamma, beta, size=whole, mode=case.mode, rows=rows, columns=columns)
 
     y, wanted, scales = reference(merged, arrays, dy)
     layers = {name: values for name, values in arrays.items() if name not in ("gamma", "beta")}
     deep, skip = branches(**{name: tensor(values) for name, values in layers.items()})
-    enlarged = upsample_crop(deep, case.height, case.width, case.mode)
+    enlarged = upsample_crop(deep, case.height, case.width, case.mode)[:, :, rows][:, :, :, columns]
     joined = picture(enlarged if skip is None else torch.cat((skip, enlarged), dim=1))
     # A norm multiplies what it is given by its gain, the rounding errors of the layers too.
     of_layers = sum(
@@ -78,7 +91,7 @@ def allowed(case: Case) -> float:
 
 
 def options(case: Case) -> dict:
-    return {"height": case.height, "width": case.width, "mode": case.mode}
+    return {"height": case.height, "width": case.width, "mode": case.mode, "sampled": case.sampled}
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -74,6 +74,14 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
         yield f"{name} frequencies into 3x3", of(Fourier(4, 16.0, learned=learned))
         skip = (Level(8, 8, 4, 1, 1, 3), Level(8, 8, 4))
         yield f"{name} frequencies into a 3x3 skip", of(Fourier(4, 16.0, learned=learned), skip)
+        for up in UPSAMPLINGS:
+            encoding = Fourier(learned=learned)
+            yield f"subsampled, {name}, {up}", of(encoding, POINTWISE, shape=(23, 18, 3), upsample=up)
+    yield "subsampled, one level", of(Fourier(4), POINTWISE[:1], shape=(8, 9, 1))
+    below = (Level(8, 8, 0, 1, 1), Level(8, 8, 4))
+    yield "subsampled, 3x3 below, no skip", of(Fourier(4), below, shape=(20, 30, 3))
+    task, bare = Inpaint(None), {"need1x1_up": False, "sigmoid": False}
+    yield "subsampled, mask, two tiles", of(Fourier(4), POINTWISE[:2], task, (5, 401, 3), **bare)
 
 
 CONFIGURATIONS = dict(configurations())
@@ -91,6 +99,7 @@ def prepared(engine: str, precision: str, name: str, seed: int, make_z: bool = F
         seed=seed,
         precision=precision,
         threads=threads,
+        subsample=name.startswith("subsampled"),
         input_gradient=make_z or not isinstance(prior.encoding, Fourier),
     )
     program = get_engine(engine).compile(prior, task, shape, settings)

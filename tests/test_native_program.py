@@ -29,6 +29,7 @@ FITS = {
     "learned frequencies perturbed": (
         Prior(Fourier(learned=True), POINTWISE, perturbation=0.1, perturb="frequencies"), Denoise()
     ),
+    "subsampled": (Prior(Fourier(), POINTWISE), Inpaint(None)),
     "features perturbed": (Prior(Fourier(4), NET, perturbation=0.05), Denoise()),
 }  # fmt: skip
 SHAPE = (38, 100, 3)
@@ -45,7 +46,7 @@ every_fit = pytest.mark.parametrize(
 def begun(name: str, precision: str = "fp32", threads: int = 1, seed: int = 5) -> Program:
     """A fit of ``FITS`` with its target, before its first step."""
     prior, task = FITS[name]
-    settings = Settings(seed=seed, precision=precision, threads=threads)
+    settings = Settings(seed=seed, precision=precision, threads=threads, subsample=name == "subsampled")
     program = get_engine("native").compile(prior, task, SHAPE, settings)
     draws, scale = np.random.default_rng(0), task.data_term.scale
     mask = draws.random(SHAPE[:2]) > 0.5 if task.data_term.kind == "mask" else None

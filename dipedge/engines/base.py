@@ -27,6 +27,10 @@ class Settings:
         average: weight of the past in the running average of the outputs, in [0, 1); the first
             output starts it.
         seed: of weights, z and perturbation; the same seed gives the same bits on one engine.
+        subsample: whether a step sees one pixel of each 2 x 2 block at the largest level, drawn anew every
+            four steps, which then have seen each pixel once; the rest of the output is filled in at the
+            end of every such cycle (and in the first step), and the average takes what was filled in. For
+            Fourier features without noise, pointwise layers at the largest level and pointwise data terms.
         precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
         threads: worker threads, None for all processors this process may use.
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
@@ -35,6 +39,7 @@ class Settings:
     optimiser: Optimiser = Adam()
     average: float = 0.99
     seed: int = 0
+    subsample: bool = False
     precision: str = "auto"
     threads: int | None = None
     input_gradient: bool = False
@@ -57,6 +62,7 @@ class Program(Protocol):
 
     shape: tuple[int, int, int]
     steps_done: int
+    complete: bool  # whether the last step computed the whole output; see Settings.subsample
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known."""

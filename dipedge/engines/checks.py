@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dipedge.errors import InputError
+from dipedge.engines.base import Settings
+from dipedge.errors import EngineError, InputError
+from dipedge.priors import Fourier, Prior
 from dipedge.tasks import Task
 
 
@@ -46,3 +48,30 @@ def checked_target(
     if mask.shape != shape[:2]:
         raise InputError(f"mask has shape {mask.shape}; this fit needs {shape[:2]}")
     return target, mask != 0
+
+
+def why_not_subsampled(prior: Prior, task: Task) -> str | None:
+    """None, or why no step can see a quarter of the pixels: something at the largest level is not pointwise.
+
+    A layer that looks at a pixel's neighbours needs them computed too; a perturbed z would have to be drawn
+    for pixels that nobody looks at.
+    """
+    largest = prior.network.levels[0]
+    if largest.kernel_up != 1 or largest.kernel_down != 1 or (largest.skip and largest.kernel_skip != 1):
+        return "the largest level's layers are not pointwise"
+    if not isinstance(prior.encoding, Fourier) or (prior.perturbation > 0 and prior.perturb == "input"):
+        return "its input is not made of unperturbed Fourier features"
+    if task.data_term.kind == "lanczos":
+        return f"task {task.name!r} compares a decimated output"
+    return None
+
+
+def check_subsampled(prior: Prior, task: Task, settings: Settings) -> None:
+    """Raises EngineError where ``settings.subsample`` is asked for and cannot be had."""
+    if not settings.subsample:
+        return
+    reason = why_not_subsampled(prior, task)
+    if reason is None and settings.input_gradient:
+        reason = "the gradient by the input was asked for"
+    if reason is not None:
+        raise EngineError(f"subsample cannot be used with this fit: {reason}")

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
-from dipedge.engines.checks import checked_target
+from dipedge.engines.checks import check_subsampled, checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
+from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.optimisers import Muon
 from dipedge.priors import Fourier, GivenImage, Noise, Prior
@@ -124,7 +125,8 @@ class NativeEngine:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
+            EngineError: ``settings.subsample`` with a prior or task it is not for;
+                a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
                 does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
@@ -137,6 +139,7 @@ class NativeEngine:
         threads = available_threads() if settings.threads is None else settings.threads
         if not 1 <= threads <= 1024:
             raise InputError(f"threads is {threads}; it must be 1 to 1024")
+        check_subsampled(prior, task, settings)
         bf16 = uses_bf16(settings.precision)
         with _memory_errors():
             return NativeProgram(prior, task, shape, settings, threads, bf16)
@@ -163,7 +166,7 @@ class NativeProgram:
         muon = settings.optimiser if isinstance(settings.optimiser, Muon) else None
         adam = muon.rest if muon else settings.optimiser
         spec = {
-            "network": _network(prior),
+            "network": _network(prior) | {"subsample": settings.subsample},
             "encoding": _encoding(prior),
             "term": {"kind": term.kind, "scale": term.scale, "lobes": term.lobes},
             "adam": (adam.learning_rate, adam.beta1, adam.beta2, adam.eps),
@@ -184,6 +187,7 @@ class NativeProgram:
         self._computed = isinstance(prior.encoding, Fourier)
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
         self._channels = prior.encoding.channels
+        self._subsample = settings.subsample
         for name, values in initial_parameters(prior, shape[2], settings.seed).items():
             self._program.set("param", name, values)
         if not isinstance(prior.encoding, Fourier):
@@ -201,6 +205,11 @@ class NativeProgram:
     def steps_done(self) -> int:
         """Steps since the weights were initialised."""
         return self._program.steps_done
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last step computed the whole output."""
+        return not self._subsample or completes(self.steps_done - 1)
 
     @property
     def memory_bytes(self) -> int:

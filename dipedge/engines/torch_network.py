@@ -48,10 +48,22 @@ def _down(network: Hourglass, parameters: Parameters, name: str, x: Tensor) -> T
     return norm_act(x, gamma, beta, network.bn_eps, network.slope)
 
 
-def _level(network: Hourglass, parameters: Parameters, index: int, x: Tensor) -> Tensor:
-    """Level ``index`` and all below it: [1, I, H, W] -> [1, n_up, H, W]."""
+Places = tuple[Tensor, Tensor]  # rows [n] and columns [m] of the pixels that a subsampled step sees
+
+
+def at(picture: Tensor, places: Places | None) -> Tensor:
+    """The seen pixels of [1, C, H, W]: [1, C, n, m]."""
+    return picture if places is None else picture[:, :, places[0]][:, :, :, places[1]]
+
+
+def _level(
+    network: Hourglass, parameters: Parameters, index: int, x: Tensor, places: Places | None = None
+) -> Tensor:
+    """Level ``index`` and all below it: [1, I, H, W] -> [1, n_up, H, W], or of the seen pixels only."""
     name = f"level{index}"
-    skip = _block(network, parameters, f"{name}.skip", x) if network.levels[index].skip else None
+    skip = None
+    if network.levels[index].skip:
+        skip = _block(network, parameters, f"{name}.skip", at(x, places))
     deep = _down(network, parameters, f"{name}.down", x)
     deep = _block(network, parameters, f"{name}.refine", deep)
     if index + 1 < len(network.levels):
@@ -64,21 +76,25 @@ def _level(network: Hourglass, parameters: Parameters, index: int, x: Tensor) ->
         size=(x.shape[2], x.shape[3]),
         mode=network.upsample,
         eps=network.bn_eps,
+        rows=None if places is None else places[0],
+        columns=None if places is None else places[1],
     )
     up = _block(network, parameters, f"{name}.up", merged)
     return _block(network, parameters, f"{name}.up1x1", up) if network.need1x1_up else up
 
 
-def hourglass(network: Hourglass, parameters: Parameters, z: Tensor) -> Tensor:
+def hourglass(network: Hourglass, parameters: Parameters, z: Tensor, places: Places | None = None) -> Tensor:
     """The estimate x = f_theta(z).
 
     Args:
         network: the description.
         parameters: tensors by the names of ``Hourglass.parameter_shapes``; gradients flow to them.
         z: [1, channels, H, W], any H and W from 1 up.
+        places: of the pixels that the largest level computes, or None for all; for networks whose largest
+            level has pointwise layers on its way up and in its skip.
 
     Returns:
-        [1, image channels, H, W].
+        [1, image channels, H, W], or [1, image channels, n, m].
     """
-    activations = _level(network, parameters, 0, z)
+    activations = _level(network, parameters, 0, z, places)
     return head(activations, parameters["head.conv.weight"], parameters["head.conv.bias"], network.sigmoid)

@@ -12,7 +12,8 @@ import torch
 from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
-from dipedge.engines.torch_network import hourglass
+from dipedge.engines.sampling import CYCLE, completes, seen
+from dipedge.engines.torch_network import Places, at, hourglass
 from dipedge.engines.torch_optimiser import TorchOptimiser
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.kernels.fourier_mlp.reference import features
@@ -84,6 +85,11 @@ class TorchProgram:
         self._average: torch.Tensor | None = None
         self._loss: torch.Tensor | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether the last step computed the whole output."""
+        return not self._settings.subsample or completes(self.steps_done - 1)
+
     def __getattr__(self, name: str) -> object:
         # Only reached when the attribute is missing: ``close`` has taken all of them away.
         if self.__dict__.get("_closed"):
@@ -150,23 +156,51 @@ class TorchProgram:
             z = self._z
         return self._perturbed(z) if perturb and self._prior.perturb == "input" else z
 
-    def _data_term(self, output: torch.Tensor) -> torch.Tensor:
+    def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
             raise InputError("no target was set; hand one over with set_target first")
-        term = self._term
-        return data_term(output, self._target, term.kind, self._mask, term.scale, term.lobes)
+        term, mask = self._term, self._mask
+        if mask is not None and places is not None:
+            mask = mask[places[0]][:, places[1]]
+        return data_term(output, at(self._target, places), term.kind, mask, term.scale, term.lobes)
+
+    def _places(self, other: int = 0) -> Places | None:
+        """The pixels this step sees (``Settings.subsample``); None for all."""
+        if not self._settings.subsample:
+            return None
+        found = seen(*self.shape[:2], self._settings.seed, self.steps_done, other)
+        return tuple(torch.from_numpy(axis).to(self._device) for axis in (found.rows, found.columns))
+
+    @torch.no_grad()
+    def _whole(self, output: torch.Tensor, z: torch.Tensor, complete: bool) -> torch.Tensor:
+        """The output as a whole picture: what was just seen, and the rest from now or from earlier steps."""
+        if not self._settings.subsample:
+            return output.detach()
+        before = self._output if self._output is not None else self._target
+        whole = before.clone()
+        for other in (1, 2, 3, 0) if complete else (0,):  # what was just seen comes last
+            rows, columns = self._places(other)
+            part = (
+                output if other == 0 else hourglass(self._prior.network, self._parameters, z, (rows, columns))
+            )
+            whole[:, :, rows[:, None], columns] = part.detach()
+        return whole
 
     def step(self, count: int = 1) -> None:
         """Runs ``count`` steps; nothing waits for the device between them."""
         with memory_errors():
             for _ in range(count):
-                output = hourglass(self._prior.network, self._parameters, self._input(perturb=True))
-                loss = self._data_term(output)
+                z, places = self._input(perturb=True), self._places()
+                output = hourglass(self._prior.network, self._parameters, z, places)
+                loss = self._data_term(output, places)
+                complete = completes(self.steps_done)
+                self._output, self._loss = self._whole(output, z, complete), loss.detach()
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
-                self._output, self._loss = output.detach(), loss.detach()
-                self._average = running_average(self._average, self._output, self._settings.average)
+                if complete or places is None:
+                    weight = self._settings.average ** (1 if places is None else CYCLE)
+                    self._average = running_average(self._average, self._output, weight)
                 self.steps_done += 1
 
     def evaluate(self) -> Evaluation:
@@ -178,15 +212,17 @@ class TorchProgram:
             if self._settings.input_gradient:
                 z = z if z.requires_grad else z.clone().requires_grad_()
                 sources.append(z)
-            output = hourglass(self._prior.network, self._parameters, z)
-            loss = self._data_term(output)
+            places = self._places()
+            output = hourglass(self._prior.network, self._parameters, z, places)
+            loss = self._data_term(output, places)
             found = torch.autograd.grad(loss, sources)
             gradients = {
                 name: np.array(gradient.cpu().numpy()) for name, gradient in zip(names, found, strict=False)
             }
             if self._settings.input_gradient:
                 gradients["input"] = self._array(found[-1])
-            return Evaluation(self._array(output), float(loss.detach()), gradients)
+            whole = self._whole(output, z, complete=True)
+            return Evaluation(self._array(whole), float(loss.detach()), gradients)
 
     # Results ----------------------------------------------------------------------------------------
 

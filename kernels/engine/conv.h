@@ -70,6 +70,8 @@ class Conv {
 
   protected:
     struct Tile;
+    // Before anything is derived from the output's size.
+    void resize(int height, int width) { out_.height = height, out_.width = width; }
     const float* weights() const { return weights_; }
     float* gradient() const { return gradient_; }
     int taps() const { return shape_.kernel * shape_.kernel; }

@@ -1,5 +1,7 @@
 #include "engine/fourier_conv.h"
 
+#include <algorithm>
+
 #include "conv_norm_act/cpu.h"
 #include "engine/conv_tile.h"
 #include "fourier_mlp/cpu.h"
@@ -7,41 +9,33 @@
 namespace dipedge {
 
 template <class Cell>
-FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int stride)
+FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int stride,
+                               const Sampling* sampling)
     : Conv<Cell>(encoding.source(), out_channels, ConvShape{1, stride, true}),
       encoding_(encoding),
-      columns_{&encoding.columns(), nullptr, {}, {}},
-      rows_{&encoding.rows(), nullptr, {}, {}} {
+      sampling_(sampling),
+      columns_{encoding.columns(), {}, {}, nullptr, {}},
+      rows_{encoding.rows(), {}, {}, nullptr, {}} {
+    if (sampling) this->resize(sampling->height(), sampling->width());
+    for (Axis* axis : {&columns_, &rows_}) {
+        const int count = axis == &columns_ ? out().width : out().height;
+        for (int i = 0; i < count; ++i) axis->positions.push_back(i * stride);
+        axis->values.resize((size_t)count * half());
+        axis->gradient.resize(axis->values.size());
+    }
     packed_.resize(this->weight_floats());
     column_part_.resize((size_t)out().width * out().padded);
     row_part_.resize((size_t)out().height * out().padded);
     row_sums_.resize(row_part_.size());
-    columns_.gradient.resize((size_t)out().width * half());
-    rows_.gradient.resize((size_t)out().height * half());
 }
 
 template <class Cell>
 FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, const DecimationFilter& filter)
     : FourierConv(encoding, out_channels, filter.step) {
-    for (Side* side : {&columns_, &rows_}) {
-        side->filter = std::make_unique<FilterAxis>(side->table->count, filter, 1, true);
-        side->decimated.resize(side->gradient.size());
+    for (Axis* axis : {&columns_, &rows_}) {
+        axis->filter = std::make_unique<FilterAxis>(axis->table.count, filter, 1, true);
+        for (int i = 0; i < axis->count(); ++i) axis->positions[i] = axis->filter->first(i);
     }
-}
-
-// The tables are small, a row and a column of the picture: plain loops.
-template <class Cell>
-const float* FourierConv<Cell>::features(Side& side) const {
-    if (!side.filter) return side.table->values.data();
-    std::fill(side.decimated.begin(), side.decimated.end(), 0.0f);
-    for (int output = 0; output < side.filter->outputs(); ++output) {
-        float* to = side.decimated.data() + (size_t)output * half();
-        for (int q = 0; q < side.filter->window(); ++q) {
-            const float* from = side.table->values.data() + (size_t)(side.filter->first(output) + q) * half();
-            for (int k = 0; k < half(); ++k) to[k] += side.filter->weights(output)[q] * from[k];
-        }
-    }
-    return side.decimated.data();
 }
 
 // The column sums of every slab.
@@ -64,16 +58,34 @@ void FourierConv<Cell>::pack_weights(const Context& context) {
     }
 }
 
+// The tables are a row and a column of the picture: plain loops.
+template <class Cell>
+void FourierConv<Cell>::gather(Axis& axis, const std::vector<int>* sampled) {
+    if (sampled) axis.positions = *sampled;
+    std::fill(axis.values.begin(), axis.values.end(), 0.0f);
+    for (int i = 0; i < axis.count(); ++i) {
+        float* to = axis.values.data() + (size_t)i * half();
+        for (int q = 0; q < axis.window(); ++q) {
+            const float* from = axis.table.values.data() + (size_t)(axis.positions[i] + q) * half();
+            const float weight = (float)axis.weight(i, q);
+            for (int k = 0; k < half(); ++k) to[k] += weight * from[k];
+        }
+    }
+}
+
 template <class Cell>
 void FourierConv<Cell>::forward(const Context& context, Buffer* y, Norm* norm) {
+    gather(columns_, sampling_ ? &sampling_->columns() : nullptr);
+    gather(rows_, sampling_ ? &sampling_->rows() : nullptr);
+    const ptrdiff_t step = half();
     const size_t half_floats = (size_t)half() * out().padded;
-    const Tap<float> column_tap{features(columns_), packed_.data()};
-    const Tap<float> row_tap{features(rows_), packed_.data() + half_floats};
+    const Tap<float> column_tap{columns_.values.data(), packed_.data()};
+    const Tap<float> row_tap{rows_.values.data(), packed_.data() + half_floats};
     const ConvKernels<float>& kernels = *context.kernels->fp32.conv;
-    kernels.multiply(&column_tap, 1, half(), out().padded, out().width, (ptrdiff_t)step(columns_) * half(),
-                     column_part_.data(), out().padded, false);
-    kernels.multiply(&row_tap, 1, half(), out().padded, out().height, (ptrdiff_t)step(rows_) * half(),
-                     row_part_.data(), out().padded, false);
+    kernels.multiply(&column_tap, 1, half(), out().padded, out().width, step, column_part_.data(),
+                     out().padded, false);
+    kernels.multiply(&row_tap, 1, half(), out().padded, out().height, step, row_part_.data(), out().padded,
+                     false);
     if (norm) norm->clear_sums();
     const Slabs slabs(out());
     context.pool->run(slabs.count, [&](int slab, int) {
@@ -117,19 +129,18 @@ void FourierConv<Cell>::backward(const Context& context, const OutputGradient<Ce
         context.kernels->fp32.conv->add(partials->data + slab * floats, floats, partials->data);
     }
     std::memset(this->gradient(), 0, sizeof(float) * this->weight_floats());
-    add_weight_gradient(context, columns_, partials->data, out().width, 0);
-    add_weight_gradient(context, rows_, row_sums_.data(), out().height, half());
+    add_weight_gradient(context, columns_, partials->data, 0);
+    add_weight_gradient(context, rows_, row_sums_.data(), half());
 }
 
 // Weights: features^T * sums. Features, when frequencies are learned: sums * weights^T.
 template <class Cell>
-void FourierConv<Cell>::add_weight_gradient(const Context& context, Side& side, const float* sums, int count,
+void FourierConv<Cell>::add_weight_gradient(const Context& context, Axis& axis, const float* sums,
                                             int first_row) {
+    const int count = axis.count();
     const size_t offset = (size_t)first_row * out().padded;
-    const bool decimated = side.filter != nullptr;
-    context.kernels->fp32.conv->multiply_outer(
-        decimated ? side.decimated.data() : side.table->values.data(), decimated ? count : side.table->count,
-        half(), step(side), 0, half(), sums, out().padded, count, this->gradient() + offset, out().padded);
+    context.kernels->fp32.conv->multiply_outer(axis.values.data(), count, half(), 1, 0, half(), sums,
+                                               out().padded, count, this->gradient() + offset, out().padded);
     if (!encoding_.spec().learned) return;
     context.pool->run(count, [&](int position, int) {
         const float* sum = sums + (size_t)position * out().padded;
@@ -137,22 +148,20 @@ void FourierConv<Cell>::add_weight_gradient(const Context& context, Side& side, 
             const float* w = this->weights() + offset + (size_t)k * out().padded;
             double total = 0;
             for (int c = 0; c < out().channels; ++c) total += (double)w[c] * sum[c];
-            side.gradient[(size_t)position * half() + k] = total;
+            axis.gradient[(size_t)position * half() + k] = total;
         }
     });
-    add_table_gradient(side, count);
+    add_table_gradient(axis);
 }
 
-// From the features that were multiplied to those of the table; windows overlap, so on one thread.
+// From the values to the entries they came from; windows overlap, so on one thread.
 template <class Cell>
-void FourierConv<Cell>::add_table_gradient(Side& side, int count) const {
-    for (int position = 0; position < count; ++position) {
-        const double* from = side.gradient.data() + (size_t)position * half();
-        const int first = side.filter ? side.filter->first(position) : position * shape().stride;
-        for (int q = 0; q < (side.filter ? side.filter->window() : 1); ++q) {
-            const double weight = side.filter ? side.filter->weights(position)[q] : 1.0;
-            double* to = side.table->gradient.data() + (size_t)(first + q) * half();
-            for (int k = 0; k < half(); ++k) to[k] += weight * from[k];
+void FourierConv<Cell>::add_table_gradient(const Axis& axis) const {
+    for (int i = 0; i < axis.count(); ++i) {
+        const double* from = axis.gradient.data() + (size_t)i * half();
+        for (int q = 0; q < axis.window(); ++q) {
+            double* to = axis.table.gradient.data() + (size_t)(axis.positions[i] + q) * half();
+            for (int k = 0; k < half(); ++k) to[k] += axis.weight(i, q) * from[k];
         }
     }
 }

@@ -6,6 +6,7 @@
 #include "engine/conv.h"
 #include "engine/encoding.h"
 #include "engine/filter_axis.h"
+#include "engine/sampling.h"
 
 namespace dipedge {
 
@@ -18,7 +19,8 @@ class FourierConv : public Conv<Cell> {
     using Conv<Cell>::out;
     using Conv<Cell>::shape;
 
-    FourierConv(Encoding<Cell>& encoding, int out_channels, int stride);
+    // With a `sampling` (and stride 1) the output has the sampled pixels only.
+    FourierConv(Encoding<Cell>& encoding, int out_channels, int stride, const Sampling* sampling = nullptr);
     FourierConv(Encoding<Cell>& encoding, int out_channels, const DecimationFilter& filter);
 
     size_t partial_floats() const override;
@@ -29,22 +31,27 @@ class FourierConv : public Conv<Cell> {
                   bool last) override;
 
   private:
-    // One side: its features, and how they are decimated (null: every stride-th is taken).
-    struct Side {
-        FeatureTable* table;
+    // The features of one side that this convolution multiplies, [positions][half], and where they came from:
+    // entries of a table, or with a filter sums of neighbouring ones.
+    struct Axis {
+        FeatureTable& table;
+        std::vector<int> positions;
+        std::vector<float> values;
         std::unique_ptr<FilterAxis> filter;
-        std::vector<float> decimated;
-        std::vector<double> gradient;  // by the features that are multiplied
+        std::vector<double> gradient;  // by the values
+        int count() const { return (int)positions.size(); }
+        int window() const { return filter ? filter->window() : 1; }
+        double weight(int i, int q) const { return filter ? filter->weights(i)[q] : 1.0; }
     };
 
     int half() const { return this->depth() / 2; }
-    int step(const Side& side) const { return side.filter ? 1 : shape().stride; }
-    const float* features(Side& side) const;  // decimates them where there is a filter
-    void add_weight_gradient(const Context& context, Side& side, const float* sums, int count, int first_row);
-    void add_table_gradient(Side& side, int count) const;
+    void gather(Axis& axis, const std::vector<int>* sampled);
+    void add_weight_gradient(const Context& context, Axis& axis, const float* sums, int first_row);
+    void add_table_gradient(const Axis& axis) const;
 
     Encoding<Cell>& encoding_;
-    Side columns_, rows_;
+    const Sampling* sampling_;
+    Axis columns_, rows_;
     std::vector<float> packed_;                  // both halves, as panels
     std::vector<float> column_part_, row_part_;  // U [out.width], V [out.height], padded channels
     std::vector<float> row_sums_;

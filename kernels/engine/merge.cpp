@@ -12,8 +12,9 @@ namespace {
 // Columns of the lower level under columns [begin, end) of the upper one, neighbours included.
 struct LowerColumns {
     int first, count;
-    LowerColumns(int begin, int end, int width)
-        : first(std::max(begin / 2 - 1, 0)), count(std::min((end - 1) / 2 + 2, width) - first) {}
+    LowerColumns(int begin, int end, int width, bool sampled)
+        : first(std::max((sampled ? begin : begin / 2) - 1, 0)),
+          count(std::min((sampled ? end - 1 : (end - 1) / 2) + 2, width) - first) {}
 };
 
 constexpr int lower_tile = tile_width / 2;  // columns of the lower level in one tile of the adjoint
@@ -28,12 +29,14 @@ Geometry merged(const Layer<Cell>& deep, const Layer<Cell>* skip, int height, in
 }  // namespace
 
 template <class Cell>
-Merge<Cell>::Merge(Layer<Cell>& deep, Layer<Cell>* skip, int height, int width, bool bilinear, float eps)
+Merge<Cell>::Merge(Layer<Cell>& deep, Layer<Cell>* skip, int height, int width, bool bilinear, float eps,
+                   const Sampling* sampling)
     : Source<Cell>(merged(deep, skip, height, width)),
       norm(size, eps),
       deep_(deep),
       skip_(skip),
       bilinear_(bilinear),
+      sampling_(sampling),
       ones_(size.padded, 1.0f),
       zeros_(size.padded, 0.0f) {}
 
@@ -65,9 +68,9 @@ template <class Cell>
 void Merge<Cell>::blend_deep(const Kernels& kernels, int row, int begin, int end, const float* scale,
                              const float* shift, float* to) const {
     const Geometry& low = deep_.size;
-    const LowerColumns columns(begin, end, low.width);
-    const int near = row / 2;
-    const int far = std::clamp(row % 2 ? near + 1 : near - 1, 0, low.height - 1);
+    const LowerColumns columns(begin, end, low.width, sampling_);
+    const int upper = upper_row(row), near = upper / 2;
+    const int far = std::clamp(upper % 2 ? near + 1 : near - 1, 0, low.height - 1);
     const size_t offset = (size_t)columns.first * low.padded;
     kernels.of<Cell>().merge->blend_act(deep_.y_row(near) + offset, deep_.y_row(far) + offset,
                                         bilinear_ && far != near ? 0.25f : 0.0f, columns.count, low.padded,
@@ -82,9 +85,9 @@ void Merge<Cell>::pack(const Kernels& kernels, int row, int begin, int end, int,
     const int after = deep_.size.padded;
     float* mixed = scratch.template take<float>(row_floats());
     blend_deep(kernels, row, begin, end, norm.scale.data(), norm.shift.data(), mixed);
-    const LowerColumns columns(begin, end, deep_.size.width);
-    cells.merge->widen_cells(mixed, columns.first, deep_.size.width, bilinear_, begin, end, after, to,
-                             stride);
+    const LowerColumns columns(begin, end, deep_.size.width, sampling_);
+    cells.merge->widen_cells(mixed, columns.first, deep_.size.width, bilinear_, begin, end, positions(),
+                             after, to, stride);
     if (!skip_) return;
     const int channels = skip_->size.padded;
     const Cell* y = skip_->y_row(row) + (size_t)begin * channels;
@@ -99,9 +102,9 @@ void Merge<Cell>::pack_raw_deep(const Kernels& kernels, int row, int begin, int 
                                 ptrdiff_t stride, Scratch scratch) const {
     float* mixed = scratch.template take<float>(row_floats());
     blend_deep(kernels, row, begin, end, ones_.data(), zeros_.data(), mixed);
-    const LowerColumns columns(begin, end, deep_.size.width);
+    const LowerColumns columns(begin, end, deep_.size.width, sampling_);
     kernels.of<Cell>().merge->widen(mixed, columns.first, deep_.size.width, bilinear_, begin, end,
-                                    deep_.size.padded, to, stride);
+                                    positions(), deep_.size.padded, to, stride);
 }
 
 // The concatenation before its norm, float32, size.padded a pixel.
@@ -188,11 +191,26 @@ void Merge<Cell>::deep_backward(const Context& context) {
     deep_.norm.clear_sums();
     context.pool->run(slabs.count, [&](int slab, int worker) {
         for (int begin = 0; begin < deep_.size.width; begin += lower_tile) {
-            deep_tile(context, slab, begin, std::min(begin + lower_tile, deep_.size.width),
-                      context.scratch_of(worker));
+            const int end = std::min(begin + lower_tile, deep_.size.width);
+            if (sampling_) {
+                sampled_tile(context, slab, begin, end, context.scratch_of(worker));
+            } else {
+                deep_tile(context, slab, begin, end, context.scratch_of(worker));
+            }
         }
     });
     deep_.norm.finish_backward();
+}
+
+// The gradient by columns [first, last] of a row of the enlarged deep part, before the norm.
+template <class Cell>
+void Merge<Cell>::unmixed_row(const Kernels& kernels, int row, int first, int last, float* raw,
+                              Scratch scratch) const {
+    const int channels = deep_.size.padded;
+    pack_raw_deep(kernels, row, first, last + 1, raw, channels, scratch);
+    kernels.of<Cell>().merge->norm_backward(
+        d->template as<Cell>() + ((size_t)row * size.width + first) * size.padded, size.padded, raw, channels,
+        last + 1 - first, channels, norm.a.data(), norm.b.data(), norm.c.data(), raw, channels);
 }
 
 // Columns [begin, end) of the slab's rows of the lower level. Rows of the upper level go through the
@@ -215,10 +233,7 @@ void Merge<Cell>::deep_tile(const Context& context, int slab, int begin, int end
         float* to = ring + (row % 4) * low_floats;
         if (held[row % 4] == row) return to;
         held[row % 4] = row;
-        pack_raw_deep(kernels, row, first, last + 1, raw, low.padded, scratch);
-        merge.norm_backward(d->template as<Cell>() + ((size_t)row * size.width + first) * size.padded,
-                            size.padded, raw, low.padded, last + 1 - first, low.padded, norm.a.data(),
-                            norm.b.data(), norm.c.data(), raw, low.padded);
+        unmixed_row(kernels, row, first, last, raw, scratch);
         merge.narrow(raw, first, size.width, low.width, bilinear_, begin, end, low.padded, to);
         return to;
     };
@@ -231,6 +246,47 @@ void Merge<Cell>::deep_tile(const Context& context, int slab, int begin, int end
             const float* second = upper(2 * row + 1);
             merge.add_rows(upper(2 * row), second, low_floats, fresh);
         }
+        deep_.receive(kernels, slab, row, begin, end, fresh, low.padded, true, true, scratch);
+    }
+}
+
+// The same of a sampled picture: row i of it and its two neighbours are all that lower row i went into.
+template <class Cell>
+void Merge<Cell>::sampled_tile(const Context& context, int slab, int begin, int end, Scratch scratch) {
+    const Kernels& kernels = *context.kernels;
+    const MergeKernels<Cell>& merge = *kernels.of<Cell>().merge;
+    const Geometry& low = deep_.size;
+    const Slabs slabs(low);
+    const int first = std::max(begin - 1, 0), last = std::min(end, size.width - 1);
+    const size_t low_floats = (size_t)(end - begin) * low.padded;
+    float* raw = scratch.take<float>(row_floats());
+    float* fresh = scratch.take<float>(low_floats);
+    float* ring = scratch.take<float>(low_floats * 4);
+    int held[4] = {-1, -1, -1, -1};
+    const auto share = [&](int upper, int lower) {  // of a lower row in an upper one
+        if (upper < 0 || upper >= low.height) return 0.0f;
+        const int far = std::clamp(upper_row(upper) % 2 ? upper + 1 : upper - 1, 0, low.height - 1);
+        if (!bilinear_ || far == upper) return upper == lower ? 1.0f : 0.0f;
+        return upper == lower ? 0.75f : (far == lower ? 0.25f : 0.0f);
+    };
+    for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
+        const float* rows[3];
+        float weights[3];
+        for (int i = 0; i < 3; ++i) {
+            const int upper = row - 1 + i, slot = (upper + 4) % 4;
+            weights[i] = share(upper, row);
+            rows[i] = nullptr;
+            if (weights[i] == 0.0f) continue;
+            float* to = ring + slot * low_floats;
+            if (held[slot] != upper) {
+                unmixed_row(kernels, upper, first, last, raw, scratch);
+                merge.narrow_sampled(raw, first, positions(), low.width, bilinear_, begin, end, low.padded,
+                                     to);
+                held[slot] = upper;
+            }
+            rows[i] = to;
+        }
+        merge.weigh_rows(rows, weights, low_floats, fresh);
         deep_.receive(kernels, slab, row, begin, end, fresh, low.padded, true, true, scratch);
     }
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "engine/layer.h"
+#include "engine/sampling.h"
 
 namespace dipedge {
 
@@ -12,8 +13,10 @@ struct Merge : Source<Cell> {
     using Source<Cell>::size;
     using Source<Cell>::d;
 
-    // skip may be null. Both layers feed nothing else, so their gradients are written here alone.
-    Merge(Layer<Cell>& deep, Layer<Cell>* skip, int height, int width, bool bilinear, float eps);
+    // skip may be null. Both layers feed nothing else, so their gradients are written here alone. With a
+    // `sampling` height and width (and the skip's) are the sampled ones, those of the deep part.
+    Merge(Layer<Cell>& deep, Layer<Cell>* skip, int height, int width, bool bilinear, float eps,
+          const Sampling* sampling = nullptr);
 
     void pack(const Kernels& kernels, int row, int begin, int end, int step, Cell* to, ptrdiff_t stride,
               Scratch scratch) const override;
@@ -39,6 +42,8 @@ struct Merge : Source<Cell> {
   private:
     // The widest row a convolution asks for has tile_width + 6 pixels.
     size_t row_floats() const { return (size_t)(tile_width + 8) * size.padded; }
+    int upper_row(int row) const { return sampling_ ? sampling_->rows()[row] : row; }
+    const int* positions() const { return sampling_ ? sampling_->columns().data() : nullptr; }
     void blend_deep(const Kernels& kernels, int row, int begin, int end, const float* scale,
                     const float* shift, float* to) const;
     void pack_raw(const Kernels& kernels, int row, int begin, int end, float* to, Scratch scratch) const;
@@ -47,10 +52,13 @@ struct Merge : Source<Cell> {
     void skip_backward(const Context& context);
     void deep_backward(const Context& context);
     void deep_tile(const Context& context, int slab, int begin, int end, Scratch scratch);
+    void sampled_tile(const Context& context, int slab, int begin, int end, Scratch scratch);
+    void unmixed_row(const Kernels& kernels, int row, int first, int last, float* raw, Scratch scratch) const;
 
     Layer<Cell>& deep_;
     Layer<Cell>* skip_;
     bool bilinear_;
+    const Sampling* sampling_;
     std::vector<float> ones_, zeros_;  // the identity in place of the norm's affine map
 };
 

@@ -17,8 +17,11 @@ Network<Cell>::Network(const NetworkSpec& spec, std::unique_ptr<Encoding<Cell>> 
       parameters_(parameters),
       arena_(arena),
       levels_(spec.levels.size()) {
+    const Geometry& whole = encoding_->source().size;
+    if (spec.subsample) sampling_ = std::make_unique<Sampling>(whole.height, whole.width);
     Layer<Cell>* last = build_level(0, encoding_->source());
-    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size());
+    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size(),
+                                         sampling_.get());
     parameters.add_head("head.conv.weight", outputs, last->size.channels, last->size.padded);
     parameters.add_vector("head.conv.bias", in_order(outputs), outputs);
     bindings_.push_back([this](Parameters& all) {
@@ -66,7 +69,8 @@ void Network<Cell>::add_norm(const std::string& name, Norm& norm, const Source<C
 // A convolution with what decimates it, as one operation where that is linear: maxima are taken apart.
 template <class Cell>
 static std::unique_ptr<Conv<Cell>> make_conv(Encoding<Cell>& encoding, Source<Cell>& source, int channels,
-                                             int kernel, bool reflect, Downsample down) {
+                                             int kernel, bool reflect, Downsample down,
+                                             const Sampling* sampling) {
     const bool features = &source == &encoding.source() && !encoding.dense();
     if (down == Downsample::avg || down == Downsample::lanczos2 || down == Downsample::lanczos3) {
         const DecimationFilter filter = down == Downsample::avg
@@ -76,7 +80,11 @@ static std::unique_ptr<Conv<Cell>> make_conv(Encoding<Cell>& encoding, Source<Ce
         return std::make_unique<DecimatedConv<Cell>>(source, channels, kernel, reflect, filter);
     }
     const int stride = down == Downsample::stride ? 2 : 1;
-    if (features) return std::make_unique<FourierConv<Cell>>(encoding, channels, stride);
+    // Of a sampled picture's z only what keeps its size reads the sampled pixels.
+    if (features) {
+        return std::make_unique<FourierConv<Cell>>(encoding, channels, stride,
+                                                   down == Downsample::none ? sampling : nullptr);
+    }
     return std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, reflect});
 }
 
@@ -85,7 +93,7 @@ static std::unique_ptr<Conv<Cell>> make_conv(Encoding<Cell>& encoding, Source<Ce
 template <class Cell>
 Conv<Cell>* Network<Cell>::add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel,
                                     Downsample down) {
-    convs_.push_back(make_conv(*encoding_, source, channels, kernel, spec_.reflect, down));
+    convs_.push_back(make_conv(*encoding_, source, channels, kernel, spec_.reflect, down, sampling_.get()));
     Conv<Cell>* conv = convs_.back().get();
     std::vector<int> places;
     for (int channel = 0; channel < source.size.channels; ++channel) {
@@ -157,8 +165,11 @@ Layer<Cell>* Network<Cell>::build_level(int index, Source<Cell>& source) {
         add_conv_layer(name + ".refine", *level.down, spec.down, spec.kernel_down, level.refine_conv);
     const bool deepest = index + 1 == (int)levels_.size();
     Layer<Cell>* deep = deepest ? level.refine : build_level(index + 1, *level.refine);
-    auto owned = std::make_unique<Merge<Cell>>(*deep, level.skip, source.size.height, source.size.width,
-                                               spec_.bilinear, spec_.bn_eps);
+    const Sampling* sampling = index == 0 ? sampling_.get() : nullptr;
+    const Geometry& size = sampling ? deep->size : source.size;
+    if (index == 0) largest_level_ = (int)operations_.size();
+    auto owned = std::make_unique<Merge<Cell>>(*deep, level.skip, size.height, size.width, spec_.bilinear,
+                                               spec_.bn_eps, sampling);
     Merge<Cell>* merge = level.merge = owned.get();
     sources_.push_back(std::move(owned));
     add_norm(name + ".merge.bn", merge->norm, *merge);
@@ -239,11 +250,35 @@ void Network<Cell>::bind(Parameters& parameters) {
     for (const auto& binding : bindings_) binding(parameters);
 }
 
+// The other three quarters of the output, each with its own statistics, before the step's own quarter: then
+// that one's layers are what the backward pass finds.
 template <class Cell>
-void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
+void Network<Cell>::complete_output(const Context& context) {
+    const Level& level = levels_[0];
+    const auto skip = [&] {
+        if (level.skip) level.skip_conv->forward(context, level.skip->y, &level.skip->norm);
+    };
+    for (int other = 1; other < Sampling::cycle; ++other) {
+        sampling_->turn(other);
+        skip();
+        level.merge->forward(context);
+        level.up_conv->forward(context, level.up->y, &level.up->norm);
+        if (level.up1x1) level.up1x1_conv->forward(context, level.up1x1->y, &level.up1x1->norm);
+        tail_->complete(context);
+    }
+    sampling_->turn(0);
+    skip();
+}
+
+template <class Cell>
+void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) {
     encoding_->forward(context, seed, step, perturb);
+    if (sampling_) sampling_->draw(seed, step);
     for (const auto& conv : convs_) conv->pack_weights(context);
-    for (const Operation& operation : operations_) operation(context);
+    for (int i = 0; i < (int)operations_.size(); ++i) {
+        if (sampling_ && complete && i == largest_level_) complete_output(context);
+        operations_[i](context);
+    }
     if (encoding_->spec().learned) encoding_->backward(context);
 }
 

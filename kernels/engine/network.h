@@ -32,6 +32,7 @@ struct NetworkSpec {
     bool bilinear = true, reflect = true, need1x1_up = true, sigmoid = true;
     Downsample downsample = Downsample::stride;
     float slope = 0.2f, bn_eps = 1e-5f;
+    bool subsample = false;  // the largest level computes one pixel of each 2 x 2 block in a step
 };
 
 // What a program needs of a network, whatever its cells.
@@ -43,7 +44,8 @@ class AnyNetwork {
     virtual void bind(Parameters& parameters) = 0;
 
     // Makes z for step number `step`, then forward, loss and all gradients, at the current parameters.
-    virtual void run(const Context& context, uint64_t seed, uint64_t step, bool perturb) = 0;
+    // With `complete` a sampled network fills in the pixels of its output that the step does not see.
+    virtual void run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) = 0;
 
     virtual size_t scratch_bytes() const = 0;
     virtual AnyTail& tail() = 0;
@@ -58,7 +60,7 @@ class Network : public AnyNetwork {
             Parameters& parameters, Arena& arena);
 
     void bind(Parameters& parameters) override;
-    void run(const Context& context, uint64_t seed, uint64_t step, bool perturb) override;
+    void run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) override;
     size_t scratch_bytes() const override;
     Tail<Cell>& tail() override { return *tail_; }
     Encoding<Cell>& encoding() override { return *encoding_; }
@@ -87,11 +89,14 @@ class Network : public AnyNetwork {
     void add_norm(const std::string& name, Norm& norm, const Source<Cell>& source);
     void want_gradient(Source<Cell>& source);
     void build_backward(int index);
+    void complete_output(const Context& context);
     void add_conv_backward(Conv<Cell>& conv, OutputGradient<Cell> from, bool first, bool last);
     void add_down_backward(Level& level, bool last);
 
     NetworkSpec spec_;
     std::unique_ptr<Encoding<Cell>> encoding_;
+    std::unique_ptr<Sampling> sampling_;
+    int largest_level_ = 0;  // its first operation after the levels below: the merge
     Parameters& parameters_;
     Arena& arena_;
     std::vector<std::unique_ptr<Source<Cell>>> sources_;

@@ -1,5 +1,6 @@
 #include "engine/program.h"
 
+#include <cmath>
 #include <cstring>
 #include <stdexcept>
 
@@ -15,6 +16,7 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
         throw std::invalid_argument(std::string("instruction set '") + context_.kernels->isa +
                                     "' does not multiply bf16");
     }
+    if (const char* reason = why_not_subsampled()) throw std::invalid_argument(reason);
     const EncodingSpec& encoding = spec_.encoding;
     network_ = spec.half ? make_network<bf16>() : make_network<float>();
     if (encoding.learned) {
@@ -37,31 +39,50 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
     context_.pool = pool_.get();
 }
 
+bool Program::makes_z() const {
+    const EncodingSpec& encoding = spec_.encoding;
+    const bool noisy_input = encoding.perturbation > 0 && !encoding.perturb_frequencies;
+    return encoding.frequencies.empty() || noisy_input || spec_.input_gradient ||
+           !spec_.network.reads_pointwise();
+}
+
+const char* Program::why_not_subsampled() const {
+    const NetworkSpec& network = spec_.network;
+    if (!network.subsample) return nullptr;
+    if (network.levels[0].kernel_up != 1)
+        return "a subsampled step needs pointwise layers at the largest level";
+    if (makes_z()) return "a subsampled step needs Fourier features that are read pointwise, without noise";
+    if (spec_.term.kind == DataTerm::lanczos) return "a subsampled step needs a pointwise data term";
+    return nullptr;
+}
+
 template <class Cell>
 std::unique_ptr<AnyNetwork> Program::make_network() {
     const EncodingSpec& encoding = spec_.encoding;
-    const bool noisy_input = encoding.perturbation > 0 && !encoding.perturb_frequencies;
-    const bool dense = encoding.frequencies.empty() || noisy_input || spec_.input_gradient ||
-                       !spec_.network.reads_pointwise();
+    const bool dense = makes_z();
     auto made = std::make_unique<Encoding<Cell>>(encoding, spec_.height, spec_.width, dense,
                                                  encoding.learned || spec_.input_gradient, arena_);
     return std::make_unique<Network<Cell>>(spec_.network, std::move(made), spec_.channels, spec_.term,
                                            parameters_, arena_);
 }
 
-void Program::run(bool perturb) {
+void Program::run(bool perturb, bool complete) {
     if (context_.kernels->prepare_thread) context_.kernels->prepare_thread();
-    network_->run(context_, spec_.seed, steps_, perturb);
+    network_->run(context_, spec_.seed, steps_, perturb, complete);
     loss_ = network_->tail().loss();
 }
 
 void Program::step(int count) {
+    // A sampled network has a whole output once a cycle; its average forgets as much in a cycle.
+    const bool sampled = spec_.network.subsample;
+    const float weight = sampled ? std::pow(spec_.average, (float)Sampling::cycle) : spec_.average;
     for (int i = 0; i < count; ++i) {
-        run(true);
+        const bool complete = !sampled || Sampling::completes(steps_);
+        run(true, complete);
         if (steps_ == 0) {
             std::memcpy(average_->data, network_->tail().out(), sizeof(float) * average_->floats);
-        } else {
-            network_->tail().average(context_, spec_.average, average_->data);
+        } else if (complete) {
+            network_->tail().average(context_, weight, average_->data);
         }
         ++steps_;
         optimiser_->step(context_, steps_);

@@ -38,7 +38,7 @@ class Program {
     void step(int count);
 
     // Forward and backward at the current weights and the unperturbed z, no update.
-    void evaluate() { run(false); }
+    void evaluate() { run(false, true); }
 
     double loss() const { return loss_; }
     void set_loss(double loss) { loss_ = loss; }
@@ -57,7 +57,9 @@ class Program {
   private:
     template <class Cell>
     std::unique_ptr<AnyNetwork> make_network();
-    void run(bool perturb);
+    void run(bool perturb, bool complete);
+    bool makes_z() const;  // in memory, not as separable tables
+    const char* why_not_subsampled() const;
 
     ProgramSpec spec_;
     Arena arena_;

@@ -8,13 +8,16 @@
 namespace dipedge {
 
 template <class Cell>
-Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation)
-    : last_(last), outputs_(outputs), sigmoid_(sigmoid), term_(term) {
+Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation,
+                 const Sampling* sampling)
+    : last_(last), outputs_(outputs), sigmoid_(sigmoid), term_(term), sampling_(sampling) {
     const Geometry& size = last.size;
-    out_ = arena.add_persistent(out_floats());
-    gradient_ = arena.add(out_floats(), operation);
-    size_t target_floats = out_floats();
-    if (term.kind == DataTerm::mask) mask_ = arena.add_persistent(size.pixels());
+    const size_t pixels = sampling ? (size_t)sampling->full_height() * sampling->full_width() : size.pixels();
+    whole_ = arena.add_persistent(pixels * outputs);
+    out_ = sampling ? arena.add(size.pixels() * outputs, operation) : whole_;
+    gradient_ = arena.add(size.pixels() * outputs, operation);
+    size_t target_floats = pixels * outputs;
+    if (term.kind == DataTerm::mask) known_ = mask_ = arena.add_persistent(pixels);
     if (term.kind == DataTerm::lanczos) {
         decimation_ =
             std::make_unique<LanczosDecimation>(size.height, size.width, outputs, term.scale, term.lobes);
@@ -23,7 +26,11 @@ Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Ar
         low_gradient_ = arena.add(target_floats, operation);
         workspace_ = arena.add(decimation_->workspace_floats(), operation);
     }
-    target_ = arena.add_persistent(target_floats);
+    wanted_ = target_ = arena.add_persistent(target_floats);
+    if (sampling) {
+        wanted_ = arena.add(size.pixels() * outputs, operation);
+        if (mask_) known_ = arena.add(size.pixels(), operation);
+    }
     const int slabs = Slabs(size).count;
     partials_.resize((size_t)slabs * (weight_floats() + outputs));
     losses_.resize(slabs);
@@ -73,9 +80,49 @@ void Tail<Cell>::pack_gradient(const Kernels& kernels, int row, int begin, int e
 }
 
 template <class Cell>
+void Tail<Cell>::gather_target(const Context& context) {
+    const Geometry& size = last_.size;
+    context.pool->run(size.height, [&](int row, int) {
+        const size_t from = (size_t)sampling_->rows()[row] * sampling_->full_width();
+        float* to = wanted_->data + (size_t)row * size.width * outputs_;
+        for (int x = 0; x < size.width; ++x) {
+            const size_t pixel = from + sampling_->columns()[x];
+            for (int o = 0; o < outputs_; ++o) *to++ = target_->data[pixel * outputs_ + o];
+            if (mask_) known_->data[(size_t)row * size.width + x] = mask_->data[pixel];
+        }
+    });
+}
+
+// Never two rows into one: where an odd side ends, a pair has one row only.
+template <class Cell>
+void Tail<Cell>::scatter_output(const Context& context) {
+    const Geometry& size = last_.size;
+    context.pool->run(size.height, [&](int row, int) {
+        const size_t to = (size_t)sampling_->rows()[row] * sampling_->full_width();
+        const float* from = out_->data + (size_t)row * size.width * outputs_;
+        for (int x = 0; x < size.width; ++x) {
+            const size_t pixel = to + sampling_->columns()[x];
+            for (int o = 0; o < outputs_; ++o) whole_->data[pixel * outputs_ + o] = *from++;
+        }
+    });
+}
+
+template <class Cell>
+void Tail<Cell>::complete(const Context& context) {
+    const Slabs slabs(last_.size);
+    context.pool->run(slabs.count, [&](int slab, int) {
+        for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
+            head_row(context, row, 0, last_.size.width);
+        }
+    });
+    scatter_output(context);
+}
+
+template <class Cell>
 void Tail<Cell>::run(const Context& context) {
     const Slabs slabs(last_.size);
-    const float factor = (float)(2.0 / target_->floats);
+    const float factor = (float)(2.0 / wanted_->floats);
+    if (sampling_) gather_target(context);
     const bool direct = term_.kind != DataTerm::lanczos;
     last_.norm.clear_sums();
     std::fill(partials_.begin(), partials_.end(), 0.0f);
@@ -95,14 +142,15 @@ void Tail<Cell>::run(const Context& context) {
                 if (direct) {
                     head_row(context, row, begin, end);
                     losses_[slab] += context.of<Cell>().tail->residual(
-                        out_->data + pixel * outputs_, target_->data + pixel * outputs_,
-                        mask_ ? mask_->data + pixel : nullptr, end - begin, outputs_, factor,
+                        out_->data + pixel * outputs_, wanted_->data + pixel * outputs_,
+                        known_ ? known_->data + pixel : nullptr, end - begin, outputs_, factor,
                         gradient_->data + pixel * outputs_);
                 }
                 backward_row(context, slab, row, begin, end);
             });
         }
     });
+    if (sampling_) scatter_output(context);
     finish(slabs);
 }
 
@@ -126,7 +174,7 @@ void Tail<Cell>::finish(const Slabs& slabs) {
         for (size_t i = 0; i < weight_floats(); ++i) dweights_[i] += partial[i];
         for (int o = 0; o < outputs_; ++o) dbias_[o] += partial[weight_floats() + o];
     }
-    loss_ = loss / target_->floats;
+    loss_ = loss / wanted_->floats;
     last_.norm.finish_backward();
 }
 
@@ -137,7 +185,7 @@ void Tail<Cell>::average(const Context& context, float weight, float* average) c
     context.pool->run(parts, [&](int part, int) {
         const size_t begin = std::min(part * share, out_floats());
         const size_t end = std::min(begin + share, out_floats());
-        context.of<Cell>().tail->average(out_->data + begin, weight, end - begin, average + begin);
+        context.of<Cell>().tail->average(whole_->data + begin, weight, end - begin, average + begin);
     });
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/decimate.h"
 #include "engine/layer.h"
+#include "engine/sampling.h"
 
 namespace dipedge {
 
@@ -32,22 +33,28 @@ class AnyTail {
 template <class Cell>
 class Tail : public AnyTail {
   public:
-    // Adds its buffers to the arena; `operation` is the number of its one operation.
-    Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation);
+    // Adds its buffers to the arena; `operation` is the number of its one operation. With a `sampling` the last
+    // layer has the sampled pixels only; output, target and mask are whole pictures all the same. Such a data
+    // term must be pointwise.
+    Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Arena& arena, int operation,
+         const Sampling* sampling = nullptr);
 
     // weights [outputs][padded], bias [outputs].
     void set_parameters(const float* weights, const float* bias, float* dweights, float* dbias);
 
     size_t weight_floats() const { return (size_t)outputs_ * last_.size.padded; }
-    size_t out_floats() const override { return last_.size.pixels() * outputs_; }
+    size_t out_floats() const override { return whole_->floats; }
     size_t target_floats() const override { return target_->floats; }
-    float* out() const override { return out_->data; }
+    float* out() const override { return whole_->data; }
     float* target() const override { return target_->data; }
     float* mask() const override { return mask_ ? mask_->data : nullptr; }
 
     // Forward, loss, and the sums of the gradient by the last layer's normalised output, whose norm is
     // finished. That gradient itself is made where it is used:
     void run(const Context& context);
+
+    // Forward only, of a sampled picture: puts these pixels into the output.
+    void complete(const Context& context);
 
     // Writes the gradient by the last layer's y under pixels [begin, end) of a row.
     void pack_gradient(const Kernels& kernels, int row, int begin, int end, Cell* to) const;
@@ -63,6 +70,8 @@ class Tail : public AnyTail {
   private:
     void head_row(const Context& context, int row, int begin, int end) const;
     void backward_row(const Context& context, int slab, int row, int begin, int end);
+    void gather_target(const Context& context);
+    void scatter_output(const Context& context);
     void lanczos_residual(const Context& context, float factor);
     void finish(const Slabs& slabs);
 
@@ -71,7 +80,10 @@ class Tail : public AnyTail {
     bool sigmoid_;
     DataTerm term_;
     std::unique_ptr<LanczosDecimation> decimation_;
-    Buffer *out_, *target_, *mask_ = nullptr, *gradient_;
+    const Sampling* sampling_;
+    // What the step computes with: whole pictures, or the sampled pixels of whole_, target_ and mask_.
+    Buffer *out_, *wanted_, *known_ = nullptr, *gradient_;
+    Buffer *whole_, *target_, *mask_ = nullptr;
     Buffer *low_ = nullptr, *low_gradient_ = nullptr, *workspace_ = nullptr;  // super-resolution only
     const float *weights_ = nullptr, *bias_ = nullptr;
     float *dweights_ = nullptr, *dbias_ = nullptr;

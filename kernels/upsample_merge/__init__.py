@@ -8,7 +8,8 @@ end, and the channels follow those of ``skip`` [1, S, H, W] (S may be 0), with H
 "bilinear" has half-pixel centres (PyTorch's align_corners=False): per side, with clamped neighbours,
 out[2i] = 1/4 in[i-1] + 3/4 in[i], out[2i+1] = 3/4 in[i] + 1/4 in[i+1]. "nearest": out[j] = in[j // 2].
 BN is that of ``conv_norm_act`` (statistics of the enlarged, cropped picture) without an activation.
-PIP's smoothness comes from this bilinear step: a plain pixel MLP does not denoise.
+Sampled (``Settings.subsample``): only rows r and columns c of y are wanted, one of each pair, and BN takes
+its statistics over those. PIP's smoothness comes from this bilinear step: a plain pixel MLP does not denoise.
 
 Gradient. BN as in ``conv_norm_act``; then the first S channels go to ``skip``, the rest through the
 transposed interpolation: each pixel of ``deep`` gathers from the at most 4 x 4 (nearest: 2 x 2) output
@@ -39,6 +40,7 @@ class Case:
     height: int
     width: int
     mode: str = "bilinear"
+    sampled: bool = False  # only the pixels a subsampled step sees; the skip has ceil(H/2) x ceil(W/2) then
 
 
 CASES = (
@@ -60,4 +62,9 @@ CASES = (
     Case(0, 3, 97, 3),
     Case(2, 1, 1, 1, mode="nearest"),
     Case(0, 1, 2, 2),
+    Case(4, 128, 16, 24, sampled=True),
+    Case(4, 16, 17, 31, sampled=True),
+    Case(0, 5, 3, 200, sampled=True),
+    Case(1, 3, 1, 1, sampled=True),
+    Case(3, 7, 9, 12, mode="nearest", sampled=True),
 )

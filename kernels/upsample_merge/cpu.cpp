@@ -35,10 +35,11 @@ void blend_act(const Cell* above, const Cell* below, float weight, int pixels, i
 static inline int clamp(int index, int last) { return index < 0 ? 0 : (index > last ? last : index); }
 
 template <class Cell>
-void widen(const float* from, int first, int width, bool bilinear, int begin, int end, int channels, Cell* to,
-           ptrdiff_t to_stride) {
+void widen(const float* from, int first, int width, bool bilinear, int begin, int end, const int* positions,
+           int channels, Cell* to, ptrdiff_t to_stride) {
     const Vec near_weight = Vec::set1(0.75f), far_weight = Vec::set1(0.25f);
-    for (int x = begin; x < end; ++x, to += to_stride) {
+    for (int p = begin; p < end; ++p, to += to_stride) {
+        const int x = positions ? positions[p] : p;
         const int j = x / 2;
         const float* near = from + (ptrdiff_t)(j - first) * channels;
         if (!bilinear) {
@@ -76,7 +77,38 @@ void narrow(const float* from, int first, int columns, int width, bool bilinear,
     }
 }
 
+void narrow_sampled(const float* from, int first, const int* positions, int width, bool bilinear, int begin,
+                    int end, int channels, float* to) {
+    // The share of column p that column j of the lower level has in it.
+    const auto share = [&](int p, int j) {
+        if (p < 0 || p >= width) return 0.0f;
+        const int other = clamp(positions[p] % 2 ? p + 1 : p - 1, width - 1);
+        if (!bilinear || other == p) return p == j ? 1.0f : 0.0f;
+        return p == j ? 0.75f : (other == j ? 0.25f : 0.0f);
+    };
+    for (int j = begin; j < end; ++j, to += channels) {
+        const float left = share(j - 1, j), right = share(j + 1, j);
+        const float* near = from + (ptrdiff_t)(j - first) * channels;
+        const Vec near_share = Vec::set1(share(j, j)), left_share = Vec::set1(left),
+                  right_share = Vec::set1(right);
+        for (int c = 0; c < channels; c += Vec::lanes) {
+            Vec sum = near_share * Vec::load(near + c);
+            if (left != 0.0f) sum = fma(left_share, Vec::load(near - channels + c), sum);
+            if (right != 0.0f) sum = fma(right_share, Vec::load(near + channels + c), sum);
+            sum.store(to + c);
+        }
+    }
+}
+
 static inline Vec load_or_zero(const float* row, size_t i) { return row ? Vec::load(row + i) : Vec::zero(); }
+
+void weigh_rows(const float* const* rows, const float* weights, size_t count, float* to) {
+    const Vec first = Vec::set1(weights[0]), second = Vec::set1(weights[1]), third = Vec::set1(weights[2]);
+    for (size_t i = 0; i < count; i += Vec::lanes) {
+        const Vec sum = fma(first, load_or_zero(rows[0], i), second * load_or_zero(rows[1], i));
+        fma(third, load_or_zero(rows[2], i), sum).store(to + i);
+    }
+}
 
 void gather_rows(const float* a, const float* b, const float* c, const float* d, size_t count, float* to) {
     const Vec near_weight = Vec::set1(0.75f), far_weight = Vec::set1(0.25f);
@@ -124,12 +156,12 @@ void norm_sums(const Cell* d, ptrdiff_t d_stride, const float* x, ptrdiff_t x_st
 }  // namespace
 
 extern const MergeKernels<float> merge_kernels = {
-    blend_act<float>, widen<float>, widen<float>,         narrow,
+    blend_act<float>, widen<float>, widen<float>,         narrow,          narrow_sampled, weigh_rows,
     gather_rows,      add_rows,     norm_backward<float>, norm_sums<float>};
 
 #if defined(DIPEDGE_ISA_AVX512BF16)
 extern const MergeKernels<bf16> merge_kernels_bf16 = {
-    blend_act<bf16>, widen<float>, widen<bf16>,         narrow,
+    blend_act<bf16>, widen<float>, widen<bf16>,         narrow,         narrow_sampled, weigh_rows,
     gather_rows,     add_rows,     norm_backward<bf16>, norm_sums<bf16>};
 #endif
 

@@ -21,15 +21,23 @@ struct MergeKernels {
 
     // Fills output columns [begin, end) from a row of the lower level whose column `first` lies at
     // `from` and whose columns are clamped to [0, width). nearest, or bilinear with half-pixel centres.
-    void (*widen)(const float* from, int first, int width, bool bilinear, int begin, int end, int channels,
-                  float* to, ptrdiff_t to_stride);
+    // With `positions` (a sampled picture, one column of each pair) column p is column positions[p].
+    void (*widen)(const float* from, int first, int width, bool bilinear, int begin, int end,
+                  const int* positions, int channels, float* to, ptrdiff_t to_stride);
     void (*widen_cells)(const float* from, int first, int width, bool bilinear, int begin, int end,
-                        int channels, Cell* to, ptrdiff_t to_stride);
+                        const int* positions, int channels, Cell* to, ptrdiff_t to_stride);
 
     // Adjoint of widen: writes columns [begin, end) of the lower level's `width` from a row of the upper
     // level whose column `first` lies at `from` and of which columns from `columns` on were cropped.
     void (*narrow)(const float* from, int first, int columns, int width, bool bilinear, int begin, int end,
                    int channels, float* to);
+
+    // Adjoint of a sampled widen: the row has one column per column of the lower level, from `first` on.
+    void (*narrow_sampled)(const float* from, int first, const int* positions, int width, bool bilinear,
+                           int begin, int end, int channels, float* to);
+
+    // to = weights[0] * rows[0] + ... of three rows; null rows count as zero.
+    void (*weigh_rows)(const float* const* rows, const float* weights, size_t count, float* to);
 
     // to = 0.75 * (b + c) + 0.25 * (a + d) (bilinear) over `count` floats; null rows count as zero.
     void (*gather_rows)(const float* a, const float* b, const float* c, const float* d, size_t count,

@@ -30,18 +30,23 @@ def upsample_merge(
     size: tuple[int, int],
     mode: str = "bilinear",
     eps: float = 1e-5,
+    rows: Tensor | None = None,
+    columns: Tensor | None = None,
 ) -> Tensor:
     """BN of the skip's channels followed by those of the enlarged deep branch.
 
     Args:
-        skip: [1, S, H, W], or None for a level without skip.
+        skip: [1, S, H, W] (sampled: [1, S, n, m]), or None for a level without skip.
         deep: [1, D, ceil(H/2), ceil(W/2)].
         gamma: [S + D], BN's scale.
         beta: [S + D], BN's shift.
         size: (H, W).
         mode: "bilinear" or "nearest".
         eps: added to the variance.
+        rows, columns: positions [n] and [m] of the pixels that are wanted, or None for all.
     """
     enlarged = upsample_crop(deep, *size, mode)
+    if rows is not None:
+        enlarged = enlarged[:, :, rows][:, :, :, columns]
     merged = enlarged if skip is None else torch.cat((skip, enlarged), dim=1)
     return batch_norm(merged, gamma, beta, eps)
