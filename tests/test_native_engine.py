@@ -55,6 +55,12 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
         levels = (Level(20, 24, 4, k, k, 3), Level(24, 20, 17, k, k, 5))
         yield f"kernel {k}, mixed channels, no 1x1", of(Noise(5), levels, shape=(9, 97, 4), need1x1_up=False)
     yield "wide over two tiles", of(Noise(3), THREE[:2], shape=(5, 200, 1))
+    for down in ("avg", "max", "lanczos2", "lanczos3"):
+        levels = (Level(17, 8, 4, 5, 3), Level(8, 33, 3, 3, 1), Level(16, 8, 4, 1))
+        yield f"{down}, mixed kernels, over tiles", of(Noise(3), levels, shape=(9, 391, 1), downsample=down)
+        for learned in (False, True):
+            encoding, name = Fourier(4, learned=learned), "learned" if learned else "fixed"
+            yield f"{down} of {name} frequencies", of(encoding, POINTWISE, shape=(23, 38, 3), downsample=down)
     yield "no skips", of(Noise(3), (Level(16, 8, 0),) * 3, shape=(24, 15, 3))
     yield "skips wider than levels", of(Noise(3), (Level(4, 5, 33), Level(6, 3, 17)), shape=(12, 19, 3))
     yield "channels of one", of(Noise(1), (Level(1, 1, 1),) * 2, shape=(11, 12, 1))
@@ -77,6 +83,7 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
         for up in UPSAMPLINGS:
             encoding = Fourier(learned=learned)
             yield f"subsampled, {name}, {up}", of(encoding, POINTWISE, shape=(23, 18, 3), upsample=up)
+    yield "subsampled, lanczos2", of(Fourier(4), POINTWISE, shape=(23, 18, 3), downsample="lanczos2")
     yield "subsampled, one level", of(Fourier(4), POINTWISE[:1], shape=(8, 9, 1))
     below = (Level(8, 8, 0, 1, 1), Level(8, 8, 4))
     yield "subsampled, 3x3 below, no skip", of(Fourier(4), below, shape=(20, 30, 3))
