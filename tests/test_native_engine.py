@@ -37,11 +37,22 @@ ROUNDING = 3e-7  # five times the largest relative error of one float32 operatio
 Configuration = tuple[Prior, Task, tuple[int, int, int]]
 
 
+def of(encoding, levels=THREE, task=None, shape=(21, 18, 3), **network) -> Configuration:
+    return Prior(encoding, Hourglass(levels, **network)), task or Denoise(), shape
+
+
+def decimations() -> Iterator[tuple[str, Configuration]]:
+    """What goes down otherwise than by stride: over tiles, with kernels of any size, from Fourier features."""
+    levels = (Level(17, 8, 4, 5, 3), Level(8, 33, 3, 3, 1), Level(16, 8, 4, 1))
+    for down in ("avg", "max", "lanczos2", "lanczos3"):
+        yield f"{down}, mixed kernels, over tiles", of(Noise(3), levels, shape=(9, 391, 1), downsample=down)
+        for name, learned in (("fixed", False), ("learned", True)):
+            encoding = Fourier(4, learned=learned)
+            yield f"{down} of {name} frequencies", of(encoding, POINTWISE, shape=(23, 38, 3), downsample=down)
+
+
 def configurations() -> Iterator[tuple[str, Configuration]]:
     """One of everything the descriptions can say, at sizes that are odd, wide, or end in one pixel."""
-
-    def of(encoding, levels=THREE, task=None, shape=(21, 18, 3), **network):
-        return Prior(encoding, Hourglass(levels, **network)), task or Denoise(), shape
 
     for down in DOWNSAMPLINGS:
         for up in UPSAMPLINGS:
@@ -55,12 +66,6 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
         levels = (Level(20, 24, 4, k, k, 3), Level(24, 20, 17, k, k, 5))
         yield f"kernel {k}, mixed channels, no 1x1", of(Noise(5), levels, shape=(9, 97, 4), need1x1_up=False)
     yield "wide over two tiles", of(Noise(3), THREE[:2], shape=(5, 200, 1))
-    for down in ("avg", "max", "lanczos2", "lanczos3"):
-        levels = (Level(17, 8, 4, 5, 3), Level(8, 33, 3, 3, 1), Level(16, 8, 4, 1))
-        yield f"{down}, mixed kernels, over tiles", of(Noise(3), levels, shape=(9, 391, 1), downsample=down)
-        for learned in (False, True):
-            encoding, name = Fourier(4, learned=learned), "learned" if learned else "fixed"
-            yield f"{down} of {name} frequencies", of(encoding, POINTWISE, shape=(23, 38, 3), downsample=down)
     yield "no skips", of(Noise(3), (Level(16, 8, 0),) * 3, shape=(24, 15, 3))
     yield "skips wider than levels", of(Noise(3), (Level(4, 5, 33), Level(6, 3, 17)), shape=(12, 19, 3))
     yield "channels of one", of(Noise(1), (Level(1, 1, 1),) * 2, shape=(11, 12, 1))
@@ -91,7 +96,7 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
     yield "subsampled, mask, two tiles", of(Fourier(4), POINTWISE[:2], task, (5, 401, 3), **bare)
 
 
-CONFIGURATIONS = dict(configurations())
+CONFIGURATIONS = {**dict(configurations()), **dict(decimations())}
 
 
 def prepared(engine: str, precision: str, name: str, seed: int, make_z: bool = False) -> Program:

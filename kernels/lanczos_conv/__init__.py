@@ -64,26 +64,25 @@ twice, no product: at 512x512, k = 3, 25 % more passes of the prologue. The grad
 neighbouring slabs do share products, 7 lines beside their 32 at 512 rows (22 %) and beside 16 below (44
 %). Storing the lines instead would take the full-size picture again.
 
-Measured, 256x256x128 to 128x128x128, lanczos2, one core with AMX, medians in ms of one run on a busy
-machine. "Apart" is the convolution at full size, then (float32) the decimation of its 128 channels, as it
-was before; in bf16 there was no decimation, so only the convolution is counted. "Stride 2" is what no
-filter at all would take.
+Measured, 256x256x128 to 128x128x128, lanczos2, one core with AMX, medians in ms of one run. "Apart" is the
+convolution at full size, then (float32) the decimation of its 128 channels, as it was before; in bf16 there
+was no decimation, so only the convolution is counted. "Stride 2" is what no filter at all would take.
 
     k  cell  way       apart          fused   ratio   stride 2
-    3  fp32  forward   164.0 + 15.2    54.8    3.3       43.2
-    3  fp32  backward  340.7 + 18.6   133.0    2.7       96.9
-    3  bf16  forward    23.3           17.4    1.3       10.1
-    3  bf16  backward   76.2           50.4    1.5       29.3
-    1  fp32  forward    24.2 + 13.2    13.7    2.7        8.6
-    1  fp32  backward   49.8 + 14.3    35.8    1.8       23.0
-    1  bf16  forward     8.8            8.4    1.1        2.0
-    1  bf16  backward   14.8           22.5    0.7       11.8
+    3  fp32  forward    97.4 +  9.0    37.5    2.8       28.0
+    3  fp32  backward  208.1 + 10.9    86.1    2.5       63.7
+    3  bf16  forward    15.1           12.1    1.2        6.2
+    3  bf16  backward   48.5           32.6    1.5       19.3
+    1  fp32  forward    16.5 +  8.9     9.7    2.6        4.7
+    1  fp32  backward   34.0 + 10.8    23.3    1.9       15.3
+    1  bf16  forward     5.5            5.6    1.0        2.0
+    1  bf16  backward   11.2           14.0    0.8        7.6
 
-lanczos3 takes 1.0 to 1.3 times as long, averages 0.7 to 1.0. The last row is the weak one: a 1x1 product
-on tiles is so cheap that four times less of it saves little, and the filter stays. Apart, its adjoint (a
-fifth of the fused pass's samples, 4 to 5 ms) and a full-size picture would come on top of the 14.8: about
-even, in time. Memory is saved in every row: the default DIP with lanczos2 at 512x512 takes 680 MiB in
-float32 (848 before) and 401 in bf16.
+lanczos3 takes 1.1 to 1.2 times as long, averages 0.7 to 0.9. Ratios with AVX2: 3.2 and 2.8 (k = 3), 2.9 and
+2.1 (k = 1). The last two rows are the weak ones: a 1x1 product on tiles is so cheap that four times less of
+it saves little, and the filter stays. Apart, its adjoint (a fifth of the fused pass's samples, 3 ms) and a
+full-size picture would come on top of the 11.2: about even, in time. Memory is saved in every row: the
+default DIP with lanczos2 at 512x512 takes 680 MiB in float32 (848 before) and 401 in bf16.
 
 Not built: the convolution's full-size rows in a ring, filtered as they come (the fusion one thinks of first).
 It saves the same traffic and none of the arithmetic, so the convolution's time in the table bounds it from
