@@ -42,7 +42,7 @@ def of(encoding, levels=THREE, task=None, shape=(21, 18, 3), **network) -> Confi
 
 
 def decimations() -> Iterator[tuple[str, Configuration]]:
-    """What goes down otherwise than by stride: over tiles, with kernels of any size, from Fourier features."""
+    """What goes down otherwise than by stride: over tiles, kernels of any size, Fourier features."""
     levels = (Level(17, 8, 4, 5, 3), Level(8, 33, 3, 3, 1), Level(16, 8, 4, 1))
     for down in ("avg", "max", "lanczos2", "lanczos3"):
         yield f"{down}, mixed kernels, over tiles", of(Noise(3), levels, shape=(9, 391, 1), downsample=down)
