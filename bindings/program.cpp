@@ -60,6 +60,8 @@ ProgramSpec spec_of(const py::dict& from) {
     const auto adam = from["adam"].cast<std::array<double, 4>>();
     const auto muon = from["muon"].cast<std::array<double, 3>>();
     spec.optimiser = {adam[0], adam[1], adam[2], adam[3], muon[0], muon[1], (int)muon[2]};
+    const auto fall = from["fall"].cast<std::array<double, 3>>();
+    spec.optimiser.hold = fall[0], spec.optimiser.decay = fall[1], spec.optimiser.final_share = fall[2];
     const auto shape = from["shape"].cast<std::array<int, 3>>();
     spec.height = shape[0], spec.width = shape[1], spec.channels = shape[2];
     spec.average = from["average"].cast<float>();

@@ -17,10 +17,11 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
-    from dipedge.result import FitResult, Step, StopReason
+    from dipedge.result import FitResult, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps
     from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
 __version__ = "0.1.0"
@@ -44,10 +45,11 @@ _HOMES = {
         "dip",
         "pip",
     ),
-    "dipedge.result": ("FitResult", "Step", "StopReason"),
+    "dipedge.result": ("FitResult", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps"),
     "dipedge.tasks": ("Denoise", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -61,6 +63,7 @@ __all__ = [
     "FileError",
     "FitDivergedError",
     "FitResult",
+    "FittedTile",
     "Fourier",
     "GivenImage",
     "Hourglass",
@@ -79,6 +82,7 @@ __all__ = [
     "Step",
     "StopReason",
     "SuperResolve",
+    "Tiles",
     "VarianceWindow",
     "__version__",
     "dip",

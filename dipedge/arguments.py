@@ -8,6 +8,7 @@ from typing import Any
 from dipedge.errors import InputError
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.tasks import Task
+from dipedge.tiles import Tiles
 
 
 def check_task(task: Any) -> None:
@@ -57,3 +58,12 @@ def rule(stop: Any, steps: Any, default: Rule, bound: int) -> Rule:
     if not isinstance(stop, Rule):
         raise InputError(f"stop is {stop!r}; it must be a stopping rule such as Deadline(ms=33)")
     return stop if stop.ends else stop | MaxSteps(bound)
+
+
+def tiles(value: Any) -> Tiles | str | None:
+    """How pictures are cut: "auto", None (also for False), or a description."""
+    if value is None or value is False:
+        return None
+    if not isinstance(value, Tiles) and not (isinstance(value, str) and value == "auto"):
+        raise InputError(f'tiles is {value!r}; it must be "auto", None or Tiles(side, overlap)')
+    return value

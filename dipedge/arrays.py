@@ -5,13 +5,16 @@ fitted but carried over untouched. This file is the border: everything a user ma
 and converted here, once, and ``Picture.give_back`` undoes the conversion for the answer.
 
 Nobody needs PIL or torch for numpy pictures, so neither is imported unless the picture is one of theirs.
+Pictures are held as they came and converted when they are asked for, whole or a window of them: 24 megapixels
+of bytes are 72 MB, as float32 four times as much. Conversions go band by band for the same reason.
 """
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +30,7 @@ INTEGERS = ("uint8", "uint16")
 # PIL modes that go in and out as they are; every other mode becomes one of these.
 PIL_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I", "F")
 PIL_CONVERSIONS = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+BAND = 2**20  # values converted at a time, so that what a conversion needs for a moment stays small
 FOREIGN_COLOURS = ("CMYK", "LAB", "HSV", "YCbCr")  # an ICC profile of theirs does not describe RGB
 
 
@@ -35,7 +39,7 @@ class Picture:
     """A picture as the fit sees it, and the way back.
 
     Args:
-        pixels: float32 [H, W, C], C-contiguous, in [0, 1], C = 1 or 3.
+        values: [H, W, C] in the dtype they came in, C = 1 or 3; may be the caller's own array.
         alpha: [H, W] in the dtype it came in, or None.
         wrap: takes an array [H, W], [H, W, C] or [H, W, C + alpha] in the incoming dtype to the
             incoming kind.
@@ -43,11 +47,30 @@ class Picture:
         flat: whether the picture came as H x W, without an axis of channels.
     """
 
-    pixels: np.ndarray
+    values: np.ndarray
     alpha: np.ndarray | None
     wrap: Callable[[np.ndarray], Any]
     dtype: np.dtype
     flat: bool
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[H, W, C], without alpha."""
+        return self.values.shape
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """All of it as float32 [H, W, C], C-contiguous, in [0, 1]; converted anew by every call."""
+        return _to_unit(self.values)
+
+    def window(self, rows: slice, columns: slice) -> np.ndarray:
+        """A part of ``pixels``; only that part is converted."""
+        return _to_unit(self.values[rows, columns])
+
+    def one_pixel(self) -> Any:
+        """One black pixel in the kind, dtype and layout of the answer: what kind it will be, for nothing."""
+        alpha = None if self.alpha is None else self.alpha[:1, :1]
+        return replace(self, alpha=alpha).give_back(np.zeros((1, 1, self.shape[2]), np.float32))
 
     def give_back(self, estimate: np.ndarray) -> Any:
         """The answer ``estimate`` [H', W', C] in the kind, dtype and layout of the incoming picture.
@@ -57,7 +80,7 @@ class Picture:
         """
         values = _from_unit(estimate, self.dtype)
         if self.alpha is not None:
-            alpha = _enlarged(self.alpha, estimate.shape[0], estimate.shape[1])
+            alpha = _enlarged_alpha(self.alpha, estimate.shape[0], estimate.shape[1])
             values = np.concatenate([values, alpha[..., None]], axis=2, dtype=self.dtype)
         elif self.flat:
             values = values[..., 0]
@@ -148,7 +171,7 @@ def _from_numpy(
     alpha = None
     if channels.shape[2] in (2, 4):
         channels, alpha = channels[..., :-1], channels[..., -1].copy()
-    return Picture(_to_unit(channels), alpha, wrap, array.dtype, flat)
+    return Picture(channels, alpha, wrap, array.dtype, flat)
 
 
 def _check_layout(array: np.ndarray, name: str, layouts: tuple[int, ...]) -> None:
@@ -176,29 +199,48 @@ def _check_values(array: np.ndarray, name: str) -> None:
         )
 
 
+def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of an array of ``shape``, about BAND values at a time."""
+    count = max(1, BAND * shape[0] // max(1, math.prod(shape)))
+    yield from (slice(first, first + count) for first in range(0, shape[0], count))
+
+
 def _to_unit(channels: np.ndarray) -> np.ndarray:
-    if channels.dtype.kind == "u":
-        values = channels.astype(np.float32) / np.float32(np.iinfo(channels.dtype).max)
-    else:
-        values = np.clip(channels, 0, 1).astype(np.float32)
-    return np.ascontiguousarray(values)
+    result = np.empty(channels.shape, np.float32)
+    for rows in _bands(channels.shape):
+        if channels.dtype.kind == "u":
+            result[rows] = channels[rows]
+            result[rows] /= np.float32(np.iinfo(channels.dtype).max)
+        else:
+            result[rows] = np.clip(channels[rows], 0, 1)
+    return result
 
 
 def _from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    values = np.clip(values, 0, 1)
-    if dtype.kind == "u":
-        values = np.rint(values.astype(np.float64) * np.iinfo(dtype).max)
-    return values.astype(dtype)
+    result = np.empty(values.shape, dtype)
+    for rows in _bands(values.shape):
+        band = np.clip(values[rows], 0, 1)
+        result[rows] = np.rint(band.astype(np.float64) * np.iinfo(dtype).max) if dtype.kind == "u" else band
+    return result
 
 
-def _enlarged(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Alpha at another size: Pillow's Lanczos in its float mode, which takes any of our dtypes."""
-    if alpha.shape == (height, width):
-        return alpha
+def enlarged(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Float32 [H, W, C] at another size, with Lanczos, clipped to [0, 1]: what a user has without dipedge."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
     from PIL import Image
 
-    plane = Image.fromarray(_to_unit(alpha))
-    return _from_unit(np.asarray(plane.resize((width, height), Image.Resampling.LANCZOS)), alpha.dtype)
+    result = np.empty((height, width, pixels.shape[2]), np.float32)
+    for channel in range(pixels.shape[2]):
+        plane = Image.fromarray(np.ascontiguousarray(pixels[..., channel]))
+        result[..., channel] = plane.resize((width, height), Image.Resampling.LANCZOS)
+    return np.clip(result, 0, 1, out=result)
+
+
+def _enlarged_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
+    if alpha.shape == (height, width):
+        return alpha
+    return _from_unit(enlarged(_to_unit(alpha)[..., None], height, width)[..., 0], alpha.dtype)
 
 
 def _upright(image: Any, name: str) -> Any:

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 from dipedge.errors import FileError
 
-# A header can claim any size; decoding is refused before memory is asked for. 8192 x 8192 is far beyond
-# what a fit can hold (gigabytes per megapixel) and below the size at which Pillow itself begins to warn.
+# A header can claim any size; decoding is refused before memory is asked for. 8192 x 8192 is more than most
+# cameras make (and hours of fitting) and below the size at which Pillow itself begins to warn.
 MAX_PIXELS = 2**26
 # Formats that have a signature (TGA takes any bytes for a picture) and whose decoders are part of Pillow
 # (EPS and WMF start foreign programs). JPEG includes MPO, the cameras' several-in-one.

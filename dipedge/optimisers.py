@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
 
@@ -45,11 +45,18 @@ class Muon:
     irrelevant; its norm is therefore held and only its direction moves. Wide are the convolutions with at
     least 16 outputs and at least 16 values in (channels times kernel area), the head left out.
 
+    The rate may fall: kept for ``hold`` steps, it then goes down in a line over ``decay`` steps to ``final``
+    times itself, and stays there. While it is high the weights jump about too much to take up the noise; the
+    fall lets them come to rest.
+
     Args:
         learning_rate: length of a step as a share of the matrix's norm, above 0.
         momentum: decay of the mean of the gradients, in [0, 1); Nesterov's form.
         iterations: of Newton-Schulz, 1 or more.
-        rest: the Adam for everything else.
+        rest: the Adam for everything else; its rate does not fall.
+        hold: steps at the full rate, 0 or more.
+        decay: steps of the fall, 0 or more.
+        final: share of the rate that is left after the fall, above 0 and at most 1.
 
     Raises:
         InputError: a value outside its range.
@@ -59,6 +66,9 @@ class Muon:
     momentum: float = 0.95
     iterations: int = 5
     rest: Adam = Adam(beta2=0.99)
+    hold: int = 0
+    decay: int = 0
+    final: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
@@ -67,6 +77,26 @@ class Muon:
             raise InputError(f"momentum is {self.momentum}; it must be in [0, 1)")
         if not 1 <= self.iterations <= 20:
             raise InputError(f"iterations is {self.iterations}; it must be 1 to 20")
+        for name in ("hold", "decay"):
+            if not 0 <= getattr(self, name) <= 10**9:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be 0 or more")
+        if not 0 < self.final <= 1:
+            raise InputError(f"final is {self.final}; it must be above 0 and at most 1")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step number ``step``, counted from 0."""
+        if step < self.hold or self.final == 1:
+            return self.learning_rate
+        fallen = min((step - self.hold) / self.decay, 1.0) if self.decay else 1.0
+        return self.learning_rate * (1 - fallen * (1 - self.final))
+
+    def over(self, steps: int) -> Muon:
+        """The same fall, stretched so that it ends after ``steps`` steps; unchanged where there is none."""
+        whole = self.hold + self.decay
+        if not whole:
+            return self
+        hold = round(steps * self.hold / whole)
+        return replace(self, hold=hold, decay=steps - hold)
 
 
 Optimiser = Adam | Muon

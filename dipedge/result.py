@@ -42,6 +42,9 @@ class Step:
         kept: the estimate [H, W, C] if a stopping rule marked this step as the best so far.
         restored: whether the loss had jumped, so that earlier weights were taken back.
         reason: why the fit ends with this step; None while it goes on.
+        tile, tiles: which tile of how many this step was of, from 1. ``index``, ``seconds`` and ``limit`` are
+            those of the whole picture (the limit comes down with every tile that ends by itself).
+        earlier: optimiser steps of the tiles before this one.
     """
 
     index: int
@@ -51,6 +54,31 @@ class Step:
     kept: np.ndarray | None = field(default=None, repr=False)
     restored: bool = False
     reason: StopReason | None = None
+    tile: int = 1
+    tiles: int = 1
+    earlier: int = 0
+
+
+@dataclass(frozen=True)
+class FittedTile:
+    """What became of one tile of a large picture.
+
+    Args:
+        top, left, height, width: its place in the answer, in pixels.
+        steps, seconds, chosen_step: as in ``FitResult``, of this tile alone; 0 for a tile not reached.
+        loss: the data term of its last step; None for a tile not reached.
+        reason: why its fit ended.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    steps: int
+    seconds: float
+    chosen_step: int
+    loss: float | None
+    reason: StopReason
 
 
 @dataclass(frozen=True)
@@ -69,9 +97,14 @@ class FitResult:
         device: what ran it; keys "device", "isa", "version" as far as they apply.
         chosen_step: the step whose estimate is ``image``: the last one, unless a stopping rule found
             the best one earlier.
+        tiles: of a picture fitted in tiles, in the order they were fitted; empty for one piece. Then
+            ``reason`` is the one most tiles ended for, ``steps`` and ``chosen_step`` are sums over tiles,
+            ``loss`` is their mean, and ``history`` has one tile after the other. After an interruption the
+            tiles not reached are there with 0 steps, and ``image`` shows the picture that went in there.
         state: all state of the program where the fit *ended* (weights, moments, average, random
             counter), from which a program goes on; None for frames of a stream, where copying it
-            would cost more than the frame (``Session.state()`` has it).
+            would cost more than the frame (``Session.state()`` has it), and for tiles, whose weights are
+            not kept.
     """
 
     image: Any = field(repr=False)
@@ -83,4 +116,5 @@ class FitResult:
     engine: str
     device: dict[str, str]
     chosen_step: int
+    tiles: tuple[FittedTile, ...] = field(default=(), repr=False)
     state: dict[str, np.ndarray] | None = field(default=None, repr=False)

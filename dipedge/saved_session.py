@@ -18,6 +18,7 @@ from dipedge.result import Step
 from dipedge.scene_file import load_scene, save_scene
 from dipedge.stopping import Rule
 from dipedge.tasks import Task
+from dipedge.tiles import Tiles
 
 if TYPE_CHECKING:
     from dipedge.session import Session
@@ -41,6 +42,7 @@ def save(session: Session, path: str | os.PathLike) -> None:
         "seed": settings.seed,
         "precision": settings.precision,
         "quality": session._quality,
+        "tiles": to_plain(session._tiles),
         "engine": session.engine,
     }
     save_scene(path, state, description)
@@ -84,6 +86,8 @@ def _arguments(
         found["prior"] = from_plain(description["prior"], Prior)
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
+        # Files of versions that never cut a picture say nothing about it.
+        found["tiles"] = from_plain(description.get("tiles", "auto"), (Tiles, str, type(None)))
         found["shape"] = tuple(description["shape"])
         _check_fits(found["prior"], found["task"], found["shape"], state, mask)
     except (InputError, KeyError, TypeError, IndexError) as error:

@@ -39,6 +39,7 @@ class _Task:
     """What all tasks share: the data term, and the sizes of target and estimate."""
 
     name: ClassVar[str]
+    block: ClassVar[int] = 1  # pixels a side that were degraded together: tiles begin at multiples of it
 
     @property
     def data_term(self) -> DataTerm:
@@ -66,6 +67,7 @@ class RemoveJpeg(_Task):
     """Remove the artefacts of JPEG compression."""
 
     name: ClassVar[str] = "jpeg"
+    block: ClassVar[int] = 16  # 8 x 8, but colour is usually stored at half the size
 
 
 @dataclass(frozen=True)

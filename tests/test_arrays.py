@@ -266,3 +266,40 @@ def test_masks_that_cannot_be_used_are_refused_in_one_line(mask, words):
     with pytest.raises(InputError, match=f"^mask .*{words}") as caught:
         arrays.read_mask(mask, (16, 18, 3))
     assert "\n" not in str(caught.value)
+
+
+# Parts, and memory ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float64"])
+@pytest.mark.parametrize("shape", [(18, 20), (18, 20, 3), (18, 20, 4)])
+def test_a_window_is_that_part_of_the_pixels(shape, dtype):
+    picture = arrays.read(sample(shape, dtype))
+    window = picture.window(slice(3, 17), slice(5, 12))
+    assert window.flags.c_contiguous
+    assert window.dtype == np.float32
+    np.testing.assert_array_equal(window, picture.pixels[3:17, 5:12])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("band", [1, 100, 1000])
+def test_bands_change_no_bit_of_what_goes_in_or_comes_out(monkeypatch, dtype, band):
+    image = sample((37, 20, 4), dtype)
+    whole = arrays.read(image).pixels
+    back = arrays.read(image).give_back(whole)
+    monkeypatch.setattr(arrays, "BAND", band)
+    np.testing.assert_array_equal(arrays.read(image).pixels, whole)
+    np.testing.assert_array_equal(arrays.read(image).give_back(whole), back)
+
+
+def test_reading_a_numpy_picture_copies_nothing():
+    image = sample((16, 20, 3), "uint8")
+    assert np.shares_memory(arrays.read(image).values, image)
+
+
+@pytest.mark.parametrize("shape", [(20, 16), (17, 19, 4), (16, 16, 3)])
+def test_one_pixel_tells_what_the_answer_will_be(shape):
+    picture = arrays.read(Image.fromarray(sample(shape, "uint8")))
+    assert picture.one_pixel().mode == picture.give_back(picture.pixels).mode
+    assert picture.one_pixel().size == (1, 1)
+    assert arrays.read(sample(shape, "uint16")).one_pixel().dtype == np.uint16

@@ -175,6 +175,50 @@ def test_what_a_file_loses_is_said(run, picture):
     assert err == "dipedge: moving.gif: note: only the first of 2 frames is taken\n"
 
 
+# Tiles ----------------------------------------------------------------------------------------------
+
+
+def test_a_picture_is_cut_as_it_was_asked_and_the_json_file_tells_of_every_tile(run, picture):
+    Image.fromarray(picture(20, 70)).save("wide.png")
+    code, out, _ = run("denoise", "wide.png", "-o", "out.png", "--tiles", "32,8", "--json", "out.json")
+    assert code == 0
+    assert "  3 of 3 tiles of 32 x 20 fitted; 3 ended because all steps that were asked for are done" in out
+    with open("out.json") as file:
+        told = json.load(file)
+    assert [(tile["left"], tile["steps"], tile["reason"]) for tile in told["tiles"]] == [
+        (0, 2, "steps"), (19, 2, "steps"), (38, 2, "steps")
+    ]  # fmt: skip
+    assert told["steps"] == 6
+    assert open_image("out.png").size == (70, 20)
+
+
+@pytest.mark.parametrize(("words", "count"), [("auto", 0), ("none", 0), ("64", 2), ("40,4", 2)])
+def test_tiles_are_given_as_a_word_or_in_numbers(run, picture, words, count):
+    Image.fromarray(picture(20, 70)).save("wide.png")
+    assert run("denoise", "wide.png", "-o", "out.png", "--tiles", words, "--json", "out.json")[0] == 0
+    with open("out.json") as file:
+        assert len(json.load(file)["tiles"]) == count
+
+
+def test_ctrl_c_in_a_tile_says_what_the_rest_of_the_picture_is(run, picture, monkeypatch):
+    def watch(self, step):
+        if step.index == 3:
+            raise KeyboardInterrupt
+
+    Image.fromarray(picture(20, 70)).save("wide.png")
+    monkeypatch.setattr(progress.Lines, "__call__", watch)
+    code, out, err = run("denoise", "wide.png", "-o", "out.png", "--tiles", "32,8", "--json", "out.json")
+    assert code == 130
+    assert err == (
+        "dipedge: interrupted in tile 2 of 3; the best result so far is in out.png, "
+        "with the picture as it was beyond that tile\n"
+    )
+    assert "2 of 3 tiles of 32 x 20 fitted; 1 ended because it was interrupted" in out
+    answer, given = (np.asarray(open_image(name)) for name in ("out.png", "wide.png"))
+    np.testing.assert_array_equal(answer[:, 51:], given[:, 51:])  # where tile 2 ends
+    assert (answer[:, :51] != given[:, :51]).any()
+
+
 # Ctrl-C ---------------------------------------------------------------------------------------------
 
 INTERRUPTING = """
@@ -247,6 +291,21 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys):
 
 def test_a_fit_without_a_limit_of_steps_shows_no_time_left():
     assert progress.status(Step(10, 0.5, 2.0)) == "5.0 steps/s, loss 0.50000"
+
+
+def test_tiles_that_are_done_tell_how_long_the_others_will_take(capsys):
+    now = [0.0]
+    lines = progress.Lines(sys.stderr, clock=lambda: now[0])
+    lines.begin("in.png")
+    for index, tile, earlier in ((10, 1, 0), (50, 2, 40), (95, 3, 90)):  # tiles of 40 and 50 steps
+        now[0] += 10
+        limit = 4 * 100 if tile == 1 else earlier + (5 - tile) * 100
+        lines(Step(index, 0.01, float(index), limit=limit, tile=tile, tiles=4, earlier=earlier))
+    assert capsys.readouterr().err.splitlines() == [
+        "in.png, tile 1 of 4: step 10/400, 1.0 steps/s, at most 6:30 left, loss 0.01000",
+        "in.png, tile 2 of 4: step 50/340, 1.0 steps/s, about 1:50 left, loss 0.01000",
+        "in.png, tile 3 of 4: step 95/290, 1.0 steps/s, about 1:25 left, loss 0.01000",
+    ]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3725, "1:02:05")])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from dipedge import metrics
 from dipedge.errors import InputError
 from dipedge.metrics import psnr, ssim
 
@@ -65,3 +66,12 @@ def test_signed_integers_are_refused():
 def test_ssim_of_a_picture_smaller_than_its_window_is_refused():
     with pytest.raises(InputError, match="11"):
         ssim(np.zeros((10, 16)), np.zeros((10, 16)))
+
+
+def test_bands_of_rows_change_nothing_but_rounding(monkeypatch):
+    rng = np.random.default_rng(1)
+    image, reference = rng.random((2, 50, 30, 3))
+    expected = psnr(image, reference), ssim(image, reference)
+    for rows in (1, 7, 40, 50):
+        monkeypatch.setattr(metrics, "BAND_ROWS", rows)
+        assert (psnr(image, reference), ssim(image, reference)) == pytest.approx(expected, rel=1e-12)

@@ -38,6 +38,10 @@ Threads = Annotated[int | None, typer.Option(help="Worker threads; default: all 
 Average = Annotated[float | None, typer.Option(help="Weight of the past in the averaged output; 0: raw.")]
 Rate = Annotated[float | None, typer.Option("--learning-rate", help="Of the optimiser; default: preset.")]
 Precision = Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="What the engine computes in.")]
+Tiles = Annotated[
+    str,
+    typer.Option(metavar="auto|none|SIDE[,OVERLAP]", help="How a large picture is cut; auto: from 1 MP up."),
+]
 Reference = Annotated[
     str | None, typer.Option(metavar="GT", help="The true picture (or a folder of them), for PSNR and SSIM.")
 ]
@@ -66,6 +70,7 @@ def denoise(
     average: Average = None,
     learning_rate: Rate = None,
     precision: Precision = "auto",
+    tiles: Tiles = "auto",
     reference: Reference = None,
     json: Json = None,
     side_by_side: SideBySide = None,
@@ -88,6 +93,7 @@ def jpeg(
     average: Average = None,
     learning_rate: Rate = None,
     precision: Precision = "auto",
+    tiles: Tiles = "auto",
     reference: Reference = None,
     json: Json = None,
     side_by_side: SideBySide = None,
@@ -111,6 +117,7 @@ def superresolve(
     average: Average = None,
     learning_rate: Rate = None,
     precision: Precision = "auto",
+    tiles: Tiles = "auto",
     reference: Reference = None,
     json: Json = None,
     side_by_side: SideBySide = None,
@@ -136,6 +143,7 @@ def inpaint(
     average: Average = None,
     learning_rate: Rate = None,
     precision: Precision = "auto",
+    tiles: Tiles = "auto",
     reference: Reference = None,
     json: Json = None,
     side_by_side: SideBySide = None,

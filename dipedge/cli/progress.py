@@ -21,12 +21,30 @@ def clock_time(seconds: float) -> str:
 
 
 def status(step: Step) -> str:
-    """Steps a second, time left and loss. Time left is an upper bound where a rule may end the fit sooner."""
+    """Steps a second, time left and loss."""
     rate = step.index / step.seconds if step.seconds > 0 else 0.0
-    parts = [f"{rate:.1f} steps/s"]
-    if step.limit is not None and rate > 0:
-        parts.append(f"at most {clock_time((step.limit - step.index) / rate)} left")
-    return ", ".join([*parts, f"loss {step.loss:.5f}"])
+    left = time_left(step, rate)
+    return ", ".join([f"{rate:.1f} steps/s", *([left] if left else []), f"loss {step.loss:.5f}"])
+
+
+def time_left(step: Step, rate: float) -> str:
+    """In words; empty where nothing is known.
+
+    In one piece, and in the first of several tiles, it is an upper bound: a rule may end the fit sooner. From
+    the second tile on those that are done tell what the others will take.
+    """
+    if rate <= 0:
+        return ""
+    if step.tile > 1:
+        usual = step.earlier / (step.tile - 1)
+        rest = max(usual - (step.index - step.earlier), 0) + usual * (step.tiles - step.tile)
+        return f"about {clock_time(rest / rate)} left"
+    return "" if step.limit is None else f"at most {clock_time((step.limit - step.index) / rate)} left"
+
+
+def named(name: str, step: Step) -> str:
+    """The picture, and which tile of it where there are several."""
+    return name if step.tiles == 1 else f"{name}, tile {step.tile} of {step.tiles}"
 
 
 class Lines:
@@ -49,7 +67,8 @@ class Lines:
         if now - self._last >= LINE_SECONDS:
             self._last = now
             of = f"/{step.limit}" if step.limit is not None else ""
-            print(f"{self._name}: step {step.index}{of}, {status(step)}", file=self._stream, flush=True)
+            name = named(self._name, step)
+            print(f"{name}: step {step.index}{of}, {status(step)}", file=self._stream, flush=True)
 
     def __enter__(self) -> Lines:
         return self
@@ -74,14 +93,19 @@ class Bar:
             transient=True,
         )
         self._task: Any = None
+        self._name = ""
 
     def begin(self, name: str) -> None:
         if self._task is not None:
             self._progress.remove_task(self._task)
+        self._name = name
         self._task = self._progress.add_task(name, total=None, status="preparing")
 
     def __call__(self, step: Step) -> None:
-        self._progress.update(self._task, completed=step.index, total=step.limit, status=status(step))
+        name = named(self._name, step)
+        self._progress.update(
+            self._task, description=name, completed=step.index, total=step.limit, status=status(step)
+        )
 
     def __enter__(self) -> Bar:
         self._progress.start()

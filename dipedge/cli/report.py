@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,18 +49,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def enlarged(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The degraded picture at the answer's size, with Lanczos: what a user has without dipedge."""
-    if pixels.shape == shape:
-        return pixels
-    from PIL import Image
-
-    planes = [Image.fromarray(pixels[..., channel]) for channel in range(shape[2])]
-    size = (shape[1], shape[0])
-    large = [np.asarray(plane.resize(size, Image.Resampling.LANCZOS)) for plane in planes]
-    return np.clip(np.stack(large, axis=2), 0, 1)
-
-
 def side_by_side(pictures: list[np.ndarray]) -> Any:
     """Pictures [H, W, C] of one height as one 8-bit RGB PIL image, left to right."""
     from PIL import Image
@@ -84,6 +73,13 @@ def summary(
         f"  {result.steps} steps in {result.seconds:.1f} s ({rate:.1f} steps/s) on {runs_on}",
         f"  ended because {result.reason.sentence}; the answer is that of step {result.chosen_step}",
     ]
+    if result.tiles:
+        ended = sum(tile.reason is result.reason for tile in result.tiles if tile.steps)
+        reached = sum(tile.steps > 0 for tile in result.tiles)
+        lines[2] = (
+            f"  {reached} of {len(result.tiles)} tiles of {result.tiles[0].width} x {result.tiles[0].height} "
+            f"fitted; {ended} ended because {result.reason.sentence}"
+        )
     if figures:
         shown = {key: "identical" if value is None else f"{value:.2f} dB" for key, value in figures.items()}
         lines.append(
@@ -91,6 +87,15 @@ def summary(
             f"SSIM {figures['ssim_before']:.4f} -> {figures['ssim']:.4f}"
         )
     return "\n".join(lines)
+
+
+def interruption(target: Path, result: FitResult) -> str:
+    """What is said after Ctrl-C."""
+    if not result.tiles:
+        return f"interrupted; the best result so far (step {result.chosen_step}) is in {target}"
+    reached = sum(tile.steps > 0 for tile in result.tiles)
+    words = f"interrupted in tile {reached} of {len(result.tiles)}; the best result so far is in {target}"
+    return words if reached == len(result.tiles) else f"{words}, with the picture as it was beyond that tile"
 
 
 def record(
@@ -112,6 +117,7 @@ def record(
         "reason": result.reason.value,
         "reason_sentence": result.reason.sentence,
         "loss": result.loss,
+        "tiles": [asdict(tile) | {"reason": tile.reason.value} for tile in result.tiles],
         **figures,
     }
 

@@ -16,6 +16,7 @@ from dipedge.errors import DipedgeError, FileError, InputError
 from dipedge.result import FitResult
 from dipedge.session import Session
 from dipedge.tasks import Task
+from dipedge.tiles import Tiles
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -34,6 +35,7 @@ class Options:
     average: float | None = None
     learning_rate: float | None = None
     precision: str = "auto"
+    tiles: str = "auto"
     reference: str | None = None
     json: str | None = None
     side_by_side: str | None = None
@@ -41,7 +43,22 @@ class Options:
     def session_arguments(self) -> dict[str, Any]:
         """What of it a ``Session`` takes."""
         outside = ("output", "reference", "json", "side_by_side")
-        return {name: value for name, value in asdict(self).items() if name not in outside}
+        kept = {name: value for name, value in asdict(self).items() if name not in outside}
+        return kept | {"tiles": tiles_of(self.tiles)}
+
+
+def tiles_of(text: str) -> Tiles | str | None:
+    """The argument ``tiles`` that ``--tiles TEXT`` means: auto, none, SIDE or SIDE,OVERLAP.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    numbers = text.split(",")
+    if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        raise InputError(f"tiles is {text!r}; it must be auto, none, SIDE or SIDE,OVERLAP (pixels)")
+    return Tiles(*map(int, numbers))
 
 
 def restore_files(task: Task, inputs: Sequence[str], options: Options, mask: str | None = None) -> int:
@@ -113,10 +130,10 @@ class _Batch:
         if "note" in image.info:
             print(f"dipedge: {job.source}: note: {image.info['note']}", file=sys.stderr)
         picture = arrays.read(image, str(job.source))
-        mode = picture.give_back(picture.pixels).mode
+        mode = picture.one_pixel().mode
         make_folder(job, self._options.output)
         images.check_writable(job.target, mode)
-        shape = self._task.estimate_shape(picture.pixels.shape)
+        shape = self._task.estimate_shape(picture.shape)
         comparison = None if job.reference is None else report.Comparison(job.reference, shape)
         shown.begin(job.source.name)
         code = 0
@@ -132,17 +149,20 @@ class _Batch:
         images.save_image(result.image, job.target)
         self._report(job, picture, result, comparison)
         if code:
-            words = f"interrupted; the best result so far (step {result.chosen_step}) is in {job.target}"
-            print(f"dipedge: {words}", file=sys.stderr)
+            print(f"dipedge: {report.interruption(job.target, result)}", file=sys.stderr)
         return code
 
     def _report(
         self, job: Job, picture: arrays.Picture, result: FitResult, comparison: report.Comparison | None
     ) -> None:
-        after = arrays.read(result.image, str(job.target)).pixels
-        before = report.enlarged(picture.pixels, after.shape)
-        figures = {} if comparison is None else comparison.figures(before, after)
-        larger = after.shape != picture.pixels.shape
+        answer = arrays.read(result.image, str(job.target))
+        figures: dict[str, float | None] = {}
+        # Converting costs memory, of large pictures a lot; many need none of it.
+        if comparison is not None or self._options.side_by_side is not None:
+            after = answer.pixels
+            before = arrays.enlarged(picture.pixels, *after.shape[:2])
+            figures = {} if comparison is None else comparison.figures(before, after)
+        larger = answer.shape != picture.shape
         print(report.summary(job.source, job.target, result, figures, larger), flush=True)
         self.records.append(report.record(job.source, job.target, result, figures, self._settings))
         if self._options.side_by_side is not None:

@@ -171,6 +171,7 @@ class NativeProgram:
             "term": {"kind": term.kind, "scale": term.scale, "lobes": term.lobes},
             "adam": (adam.learning_rate, adam.beta1, adam.beta2, adam.eps),
             "muon": (muon.learning_rate, muon.momentum, muon.iterations) if muon else (0.0, 0.0, 0),
+            "fall": (muon.hold, muon.decay, muon.final) if muon else (0, 0, 1.0),
             "shape": self.shape,
             "average": settings.average,
             "seed": settings.seed & (2**64 - 1),

@@ -34,6 +34,7 @@ class TorchOptimiser:
             betas=(adam.beta1, adam.beta2),
             eps=adam.eps,
         )
+        self._steps = 0
         # PyTorch makes this state in the first step; made here, it can be read and set before it.
         self._moments: dict[str, dict[str, torch.Tensor]] = {}
         for name, parameter in parameters.items():
@@ -52,7 +53,8 @@ class TorchOptimiser:
         return self._moments[name]
 
     def set_steps(self, steps: int) -> None:
-        """Sets how many steps the bias corrections count."""
+        """Sets how many steps have been made: bias corrections and falling rates count them."""
+        self._steps = steps
         for moments in self._adam.state.values():
             moments["step"].fill_(steps)
 
@@ -66,9 +68,10 @@ class TorchOptimiser:
                 parameter,
                 parameter.grad,
                 mean,
-                learning_rate=self._muon.learning_rate,
+                learning_rate=self._muon.rate(self._steps),
                 momentum=self._muon.momentum,
                 iterations=self._muon.iterations,
             )
             parameter.copy_(moved)
             mean.copy_(new_mean)
+        self._steps += 1

@@ -45,7 +45,7 @@ void Optimiser::step(const Context& context, uint64_t step) {
     const int matrices = (int)matrices_.size();
     context.pool->run(matrices + (int)shares_.size(), [&](int task, int worker) {
         if (task < matrices) {
-            muon_matrix(context, matrices_[task], workspaces_[worker]);
+            muon_matrix(context, matrices_[task], spec_.falling_rate(step), workspaces_[worker]);
         } else {
             adam_share(context, step, shares_[task - matrices]);
         }
@@ -69,7 +69,8 @@ void Optimiser::adam_share(const Context& context, uint64_t step, const Share& s
 
 // The batch norm behind every wide matrix makes its scale irrelevant to the output, so the step counts
 // relative to the matrix's norm: the norm is held, and the learning rate is an angle per step.
-void Optimiser::muon_matrix(const Context& context, const Matrix& matrix, Workspace& workspace) {
+void Optimiser::muon_matrix(const Context& context, const Matrix& matrix, double share,
+                            Workspace& workspace) {
     const MuonKernels& kernels = *context.kernels->muon;
     const size_t floats = matrix.floats();
     float* values = parameters_.values->data + matrix.offset;
@@ -81,7 +82,7 @@ void Optimiser::muon_matrix(const Context& context, const Matrix& matrix, Worksp
     const double before = std::sqrt(kernels.sum_of_squares(values, floats));
     orthogonalise(context, matrix, std::sqrt(squares), workspace);
     const double length = std::sqrt(kernels.sum_of_squares(workspace.update.data(), floats));
-    const double rate = spec_.muon_rate * before / std::max(length, 1e-30);
+    const double rate = share * before / std::max(length, 1e-30);
     kernels.combine(values, 1.0f, workspace.update.data(), (float)-rate, floats, values);
     const double after = std::sqrt(kernels.sum_of_squares(values, floats));
     if (after > 0) kernels.combine(values, (float)(before / after), values, 0.0f, floats, values);

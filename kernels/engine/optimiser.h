@@ -14,6 +14,15 @@ struct OptimiserSpec {
     double learning_rate = 0.01, beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
     double muon_rate = 0, momentum = 0.95;
     int iterations = 5;
+    double hold = 0, decay = 0, final_share = 1;  // steps at the full rate, of its fall, and what is left
+
+    // Muon's rate in step number `step`, counted from 1.
+    double falling_rate(uint64_t step) const {
+        const double after = (double)(step - 1) - hold;
+        if (after < 0 || final_share == 1) return muon_rate;
+        const double fallen = decay > 0 && after < decay ? after / decay : 1.0;
+        return muon_rate * (1 - fallen * (1 - final_share));
+    }
 };
 
 class Optimiser {
@@ -39,7 +48,7 @@ class Optimiser {
     };
 
     void adam_share(const Context& context, uint64_t step, const Share& share);
-    void muon_matrix(const Context& context, const Matrix& matrix, Workspace& workspace);
+    void muon_matrix(const Context& context, const Matrix& matrix, double share, Workspace& workspace);
     void orthogonalise(const Context& context, const Matrix& matrix, double norm, Workspace& workspace);
 
     OptimiserSpec spec_;
