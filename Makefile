@@ -10,6 +10,7 @@ PYTEST_ARGS ?=
 core := .venv
 dev := .venv-dev
 cpp := $(shell find kernels bindings -name '*.cpp' -o -name '*.h')
+checked_cpp := $(cpp) $(shell find tests -name '*.cpp' -o -name '*.h')
 python := $(shell find dipedge kernels export -name '*.py')
 build_files := setup.py pyproject.toml CMakeLists.txt README.md LICENSE
 
@@ -25,7 +26,7 @@ test: $(dev)/.installed
 lint: $(dev)/.installed
 	$(dev)/bin/ruff check .
 	$(dev)/bin/ruff format --check .
-	$(dev)/bin/clang-format --dry-run -Werror $(cpp)
+	$(dev)/bin/clang-format --dry-run -Werror $(checked_cpp)
 	$(dev)/bin/python -m pytest -q tests/test_house_rules.py
 
 bench: $(dev)/.installed

@@ -1,20 +1,42 @@
-// numpy arrays at the border: float32, C order, with their sizes checked.
+// Float32 arrays with their shapes, in C order: what calls by name take and give. No Python in here:
+// numpy.h makes them from numpy arrays and back, and tests/neon/check.cpp reads and writes them as bytes.
 #pragma once
 
-#include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
-#include <pybind11/stl.h>
-
 #include <algorithm>
+#include <cstddef>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-namespace py = pybind11;
-
 namespace dipedge {
 
-using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
+// Copies share their numbers, which may belong to somebody else (a numpy array) and stay alive with them.
+class FloatArray {
+  public:
+    FloatArray() = default;
+    explicit FloatArray(std::vector<ptrdiff_t> shape) : shape_(std::move(shape)) {
+        numbers_.reset(new float[size()](), std::default_delete<float[]>());
+    }
+    FloatArray(std::vector<ptrdiff_t> shape, std::shared_ptr<float> numbers)
+        : shape_(std::move(shape)), numbers_(std::move(numbers)) {}
+
+    ptrdiff_t ndim() const { return (ptrdiff_t)shape_.size(); }
+    ptrdiff_t shape(int axis) const { return shape_.at(axis); }
+    const std::vector<ptrdiff_t>& shape() const { return shape_; }
+    ptrdiff_t size() const {
+        ptrdiff_t count = 1;
+        for (const ptrdiff_t length : shape_) count *= length;
+        return count;
+    }
+    const float* data() const { return numbers_.get(); }
+    float* mutable_data() { return numbers_.get(); }
+    const std::shared_ptr<float>& numbers() const { return numbers_; }
+
+  private:
+    std::vector<ptrdiff_t> shape_ = {0};
+    std::shared_ptr<float> numbers_;
+};
 
 // The array's data, after checking how many numbers it holds.
 inline const float* checked(const FloatArray& array, size_t count, const char* name) {
@@ -25,10 +47,8 @@ inline const float* checked(const FloatArray& array, size_t count, const char* n
     return array.data();
 }
 
-inline FloatArray new_array(const std::vector<py::ssize_t>& shape) { return FloatArray(shape); }
-
-inline FloatArray copy_of(const float* from, const std::vector<py::ssize_t>& shape) {
-    FloatArray array(shape);
+inline FloatArray copy_of(const float* from, std::vector<ptrdiff_t> shape) {
+    FloatArray array(std::move(shape));
     std::copy(from, from + array.size(), array.mutable_data());
     return array;
 }

@@ -6,6 +6,7 @@
 #include "bindings/kernel_bench.h"
 #include "engine/encoding.h"
 #include "engine/optimiser.h"
+#include "perturb/cpu.h"
 
 namespace dipedge {
 namespace {
@@ -45,9 +46,9 @@ class Adam : public KernelBench {
         });
     }
 
-    py::dict results() override {
-        py::dict found;
-        for (int i = 1; i < 4; ++i) found[names[i]] = copy_of(arrays_[i]->data, {(py::ssize_t)count_});
+    Results results() override {
+        Results found;
+        for (int i = 1; i < 4; ++i) found[names[i]] = copy_of(arrays_[i]->data, {(ptrdiff_t)count_});
         return found;
     }
 
@@ -83,13 +84,13 @@ class MuonUpdate : public KernelBench {
         spec.muon_rate = inputs.option("learning_rate", 0.03);
         spec.momentum = inputs.option("momentum", 0.97);
         optimiser_ = std::make_unique<Optimiser>(spec, parameters_);
-        shape_.assign(weight.shape(), weight.shape() + 4);
+        shape_ = weight.shape();
     }
 
     void forward() override { optimiser_->step(context_, 1); }
 
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         FloatArray parameter(shape_), mean(shape_);
         Parameters::read(parameters_.all()[0], parameters_.values, parameter.mutable_data());
         Parameters::read(parameters_.all()[0], parameters_.means, mean.mutable_data());
@@ -101,7 +102,7 @@ class MuonUpdate : public KernelBench {
   private:
     Parameters parameters_;
     std::unique_ptr<Optimiser> optimiser_;
-    std::vector<py::ssize_t> shape_;
+    std::vector<ptrdiff_t> shape_;
 };
 
 // z [H, W, C] with the noise of (seed, step) added.
@@ -120,8 +121,8 @@ class Perturb : public KernelBench {
         encoding_->set_values(inputs.array("z").data());
     }
     void forward() override { encoding_->forward(context_, seed_, step_, true); }
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         found["z"] = unpadded(encoding_->source().values->data, encoding_->source());
         return found;
     }
@@ -132,6 +133,31 @@ class Perturb : public KernelBench {
 };
 
 }  // namespace
+
+FloatArray fourier_features(const std::vector<double>& frequencies, int height, int width) {
+    ThreadPool pool(1);
+    Context context;
+    context.pool = &pool;
+    context.kernels = kernels_for(nullptr);
+    EncodingSpec spec;
+    spec.frequencies = frequencies;
+    spec.channels = 4 * (int)frequencies.size();
+    Arena arena;
+    Encoding<float> encoding(spec, height, width, true, false, arena);
+    arena.place();
+    encoding.forward(context, 0, 0, false);
+    FloatArray array({height, width, spec.channels});
+    encoding.get_values(array.mutable_data());
+    return array;
+}
+
+FloatArray normal(uint64_t seed, uint64_t step, size_t count, const std::string& isa) {
+    const Kernels* kernels = kernels_for(isa.c_str());
+    if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
+    std::vector<float> values((count + 3) / 4 * 4);
+    kernels->perturb->normal(seed, step, 0, values.size() / 4, values.data());
+    return copy_of(values.data(), {(ptrdiff_t)count});
+}
 
 std::unique_ptr<KernelBench> make_adam(const Inputs& inputs, const Where& where) {
     return std::make_unique<Adam>(inputs, where);

@@ -7,12 +7,6 @@
 
 namespace dipedge {
 
-Inputs::Inputs(const py::dict& arrays, const py::dict& options) : options_(options) {
-    for (const auto& [name, values] : arrays) {
-        arrays_.emplace(name.cast<std::string>(), values.cast<FloatArray>());
-    }
-}
-
 const FloatArray& Inputs::array(const std::string& name) const {
     const auto found = arrays_.find(name);
     if (found == arrays_.end()) throw std::invalid_argument("this kernel needs an array '" + name + "'");
@@ -23,6 +17,26 @@ const FloatArray& Inputs::vector(const std::string& name, size_t count) const {
     const FloatArray& found = array(name);
     checked(found, count, name.c_str());
     return found;
+}
+
+std::unique_ptr<KernelBench> make_kernel(const std::string& name, const Inputs& inputs,
+                                         const std::string& isa, int threads) {
+    static const std::map<std::string, MakeBench> makers = {
+        {"adam", &make_adam},
+        {"muon", &make_muon},
+        {"conv_norm_act", &make_conv_norm_act},
+        {"fourier_mlp", &make_fourier_mlp},
+        {"lanczos_conv", &make_lanczos_conv},
+        {"perturb", &make_perturb},
+        {"pool", &make_pool},
+        {"residual_loss", &make_residual_loss},
+        {"upsample_merge", &make_upsample_merge},
+    };
+    const auto maker = makers.find(name);
+    if (maker == makers.end()) throw std::invalid_argument("no kernel is called '" + name + "'");
+    const Kernels* kernels = kernels_for(isa.c_str());
+    if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
+    return maker->second(inputs, Where{kernels, threads});
 }
 
 KernelBench::KernelBench(const Where& where) : pool_(where.threads, where.kernels->prepare_thread) {
@@ -79,7 +93,7 @@ template NormVectors::NormVectors(const FloatArray&, const FloatArray&, const So
 template NormVectors::NormVectors(const FloatArray&, const FloatArray&, const Source<bf16>&, Norm&);
 
 FloatArray NormVectors::described(const std::vector<float>& from) const {
-    FloatArray array = new_array({(py::ssize_t)places_.size()});
+    FloatArray array({(ptrdiff_t)places_.size()});
     for (size_t c = 0; c < places_.size(); ++c) array.mutable_data()[c] = from[places_[c]];
     return array;
 }
@@ -119,10 +133,10 @@ void GivenLayer<Cell>::gradient_by_y(const Context& context, Cell* to) const {
 }
 
 template <class Cell>
-void GivenLayer<Cell>::add_results(py::dict& to, const Cell* gradient) const {
-    to[("d" + name_).c_str()] = unpadded(gradient, layer);
-    to[("d" + name_ + "_gamma").c_str()] = vectors_.gamma_gradient();
-    to[("d" + name_ + "_beta").c_str()] = vectors_.beta_gradient();
+void GivenLayer<Cell>::add_results(Results& to, const Cell* gradient) const {
+    to["d" + name_] = unpadded(gradient, layer);
+    to["d" + name_ + "_gamma"] = vectors_.gamma_gradient();
+    to["d" + name_ + "_beta"] = vectors_.beta_gradient();
 }
 
 template <class Cell>
@@ -169,7 +183,7 @@ OutputGradient<Cell> MadeLayer<Cell>::gradient(const Context& context) {
 }
 
 template <class Cell>
-void MadeLayer<Cell>::add_results(py::dict& to, const Context& context) {
+void MadeLayer<Cell>::add_results(Results& to, const Context& context) {
     to["y"] = unpadded(layer.y->template as<Cell>(), layer);
     if (!vectors_) return;
     const size_t row_cells = (size_t)layer.size.width * layer.size.padded;

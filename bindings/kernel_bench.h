@@ -1,4 +1,5 @@
-// One kernel with its buffers, driven over a whole picture as the engine drives it: _native.Kernel.
+// One kernel with its buffers, driven over a whole picture as the engine drives it: _native.Kernel, and what
+// tests/neon/check.cpp runs where there is no Python.
 // Pictures are [H, W, C] float32, convolution weights [O, I, k, k], vectors [C], as everywhere in Python.
 #pragma once
 
@@ -7,6 +8,7 @@
 #include <string>
 
 #include "bindings/arrays.h"
+#include "bindings/options.h"
 #include "engine/conv.h"
 
 namespace dipedge {
@@ -14,7 +16,8 @@ namespace dipedge {
 // The arrays and options a kernel was asked for, by name; a missing one is an error with its name.
 class Inputs {
   public:
-    Inputs(const py::dict& arrays, const py::dict& options);
+    Inputs(std::map<std::string, FloatArray> arrays, Options options)
+        : arrays_(std::move(arrays)), options_(std::move(options)) {}
 
     bool has(const std::string& name) const { return arrays_.count(name) != 0; }
     const FloatArray& array(const std::string& name) const;
@@ -30,12 +33,20 @@ class Inputs {
 
     template <class Value>
     Value option(const char* name, Value otherwise) const {
-        return options_.contains(name) ? options_[name].cast<Value>() : otherwise;
+        return options_.get(name, otherwise);
     }
 
   private:
     std::map<std::string, FloatArray> arrays_;
-    py::dict options_;
+    Options options_;
+};
+
+// What a kernel made, by name.
+struct Results {
+    std::map<std::string, FloatArray> arrays;
+    std::map<std::string, double> numbers;
+
+    FloatArray& operator[](const std::string& name) { return arrays[name]; }
 };
 
 // Who computes, with how many threads.
@@ -44,8 +55,8 @@ struct Where {
     int threads;
 };
 
-// What every kernel needs around it. forward() and backward() may be repeated, touch no Python object
-// and allocate nothing, so they can be timed; backward() follows a forward().
+// What every kernel needs around it. forward() and backward() may be repeated, allocate nothing,
+// so they can be timed; backward() follows a forward().
 class KernelBench {
   public:
     explicit KernelBench(const Where& where);
@@ -53,7 +64,7 @@ class KernelBench {
     void prepare_thread() const;  // what the calling thread must do before the two
     virtual void forward() = 0;
     virtual void backward() {}
-    virtual py::dict results() = 0;  // copies of everything, zeros where nothing has been computed
+    virtual Results results() = 0;  // copies of everything, zeros where nothing has been computed
 
   protected:
     void place(size_t scratch_bytes);  // takes the memory of all buffers; scratch is per worker
@@ -73,6 +84,17 @@ std::unique_ptr<KernelBench> make_with_cells(const Inputs& inputs, const Where& 
     }
     return std::make_unique<Bench<bf16>>(inputs, where);
 }
+
+// The kernel of that name. Throws std::invalid_argument for one that is unknown, for an instruction set
+// that cannot run here, and for arrays and options that do not fit.
+std::unique_ptr<KernelBench> make_kernel(const std::string& name, const Inputs& inputs,
+                                         const std::string& isa, int threads);
+
+// Features [H, W, 4 n] of n frequencies, as a program without tables makes them.
+FloatArray fourier_features(const std::vector<double>& frequencies, int height, int width);
+
+// The first `count` normal values of (seed, step).
+FloatArray normal(uint64_t seed, uint64_t step, size_t count, const std::string& isa);
 
 using MakeBench = std::unique_ptr<KernelBench> (*)(const Inputs&, const Where&);
 std::unique_ptr<KernelBench> make_conv_norm_act(const Inputs& inputs, const Where& where);
@@ -106,7 +128,7 @@ void fill(const FloatArray& from, const Source<Cell>& places, Number* to) {
 template <class Number, class Cell>
 FloatArray unpadded(const Number* from, const Source<Cell>& places) {
     const Geometry& size = places.size;
-    FloatArray array = new_array({size.height, size.width, size.channels});
+    FloatArray array({size.height, size.width, size.channels});
     float* value = array.mutable_data();
     for (size_t pixel = 0; pixel < size.pixels(); ++pixel) {
         for (int c = 0; c < size.channels; ++c) {
@@ -138,7 +160,7 @@ class GivenLayer {
     void take_statistics(const Context& context);
     // The gradient by y, once the layer's `d` and norm are finished, into a [height, width, padded] picture.
     void gradient_by_y(const Context& context, Cell* to) const;
-    void add_results(py::dict& to, const Cell* gradient) const;
+    void add_results(Results& to, const Cell* gradient) const;
 
     Layer<Cell> layer;
 
@@ -157,7 +179,7 @@ class MadeLayer {
     void fill_gradient();  // once the arena is placed
     Norm* norm() { return vectors_ ? &layer.norm : nullptr; }
     OutputGradient<Cell> gradient(const Context& context);  // with the norm's own backward done
-    void add_results(py::dict& to, const Context& context);
+    void add_results(Results& to, const Context& context);
 
     Layer<Cell> layer;
 

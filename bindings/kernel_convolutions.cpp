@@ -24,7 +24,7 @@ class Weights {
         conv_.set_parameters(parameters_.values->data, parameters_.gradients->data);
     }
     FloatArray gradient() const {
-        FloatArray array(std::vector<py::ssize_t>(weight_.shape(), weight_.shape() + weight_.ndim()));
+        FloatArray array(weight_.shape());
         Parameters::read(parameters_.all()[0], parameters_.gradients, array.mutable_data());
         return array;
     }
@@ -90,8 +90,8 @@ class ConvNormAct : public KernelBench {
 
     void backward() override { conv_->backward(context_, made_->gradient(context_), partials_, true, true); }
 
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         found["dweight"] = weights_->gradient();
         made_->add_results(found, context_);
         if (layer_) {
@@ -148,10 +148,10 @@ class FourierMlp : public KernelBench {
         encoding_->backward(context_);
     }
 
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         found["dweight"] = weights_->gradient();
-        found["dfrequencies"] = copy_of(dfrequencies_.data(), {(py::ssize_t)dfrequencies_.size()});
+        found["dfrequencies"] = copy_of(dfrequencies_.data(), {(ptrdiff_t)dfrequencies_.size()});
         made_->add_results(found, context_);
         return found;
     }

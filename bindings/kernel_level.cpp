@@ -60,8 +60,8 @@ class UpsampleMerge : public KernelBench {
         merge_->backward(context_);
     }
 
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         found["y"] = unpadded(y_->as<Cell>(), *merge_);
         found["dgamma"] = vectors_->gamma_gradient();
         found["dbeta"] = vectors_->beta_gradient();
@@ -145,15 +145,15 @@ class ResidualLoss : public KernelBench {
         });
     }
 
-    py::dict results() override {
+    Results results() override {
         const Geometry& size = last_.layer.size;
-        const std::vector<py::ssize_t> shape{size.height, size.width, outputs_};
-        py::dict found;
+        const std::vector<ptrdiff_t> shape{size.height, size.width, outputs_};
+        Results found;
         found["x"] = copy_of(tail_->out(), shape);
-        found["loss"] = tail_->loss();
+        found.numbers["loss"] = tail_->loss();
         found["dlogit"] = copy_of(tail_->logit_gradient()->data, shape);
         found["average"] = copy_of(average_->data, shape);
-        FloatArray dweight = new_array({outputs_, size.channels, 1, 1});
+        FloatArray dweight({outputs_, size.channels, 1, 1});
         Parameters::read(parameters_.all()[0], parameters_.gradients, dweight.mutable_data());
         found["dweight"] = dweight;
         found["dbias"] = copy_of(dbias_.data(), {outputs_});
@@ -187,8 +187,8 @@ class Pool : public KernelBench {
     }
     void forward() override { pool_forward(context_, in_, x_, made_.layer, made_.norm()); }
     void backward() override { pool_adjoint(context_, in_, made_.gradient(context_), x_, dx_); }
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         made_.add_results(found, context_);
         found["dx"] = unpadded(dx_->as<Cell>(), InputSource<Cell>(in_));
         return found;
@@ -219,8 +219,8 @@ class Lanczos : public KernelBench {
     }
     void forward() override { decimation_.forward(context_, x_->data, workspace_->data, y_->data); }
     void backward() override { decimation_.adjoint(context_, dy_->data, workspace_->data, dx_->data); }
-    py::dict results() override {
-        py::dict found;
+    Results results() override {
+        Results found;
         found["y"] = copy_of(y_->data, {decimation_.out_height(), decimation_.out_width(), in_.channels});
         found["dx"] = copy_of(dx_->data, {in_.height, in_.width, in_.channels});
         return found;

@@ -1,113 +1,69 @@
 // Kernels on their own: the class _native.Kernel, and functions over numpy arrays for golden files.
-#include "bindings/arrays.h"
-#include "bindings/kernel_bench.h"
+#include "bindings/numpy.h"
 #include "engine/decimate.h"
-#include "engine/encoding.h"
-#include "perturb/cpu.h"
 
 namespace dipedge {
 namespace {
 
-const std::map<std::string, MakeBench> makers = {
-    {"adam", &make_adam},
-    {"muon", &make_muon},
-    {"conv_norm_act", &make_conv_norm_act},
-    {"fourier_mlp", &make_fourier_mlp},
-    {"lanczos_conv", &make_lanczos_conv},
-    {"perturb", &make_perturb},
-    {"pool", &make_pool},
-    {"residual_loss", &make_residual_loss},
-    {"upsample_merge", &make_upsample_merge},
-};
+std::unique_ptr<KernelBench> make_from_python(const std::string& name,
+                                              std::map<std::string, FloatArray> arrays, Options options,
+                                              const std::string& isa, int threads) {
+    return make_kernel(name, Inputs(std::move(arrays), std::move(options)), isa, threads);
+}
 
-std::unique_ptr<KernelBench> make_kernel(const std::string& name, const py::dict& arrays,
-                                         const py::dict& options, const std::string& isa, int threads) {
-    const auto maker = makers.find(name);
-    if (maker == makers.end()) throw std::invalid_argument("no kernel is called '" + name + "'");
-    const Kernels* kernels = kernels_for(isa.c_str());
-    if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
-    return maker->second(Inputs(arrays, options), Where{kernels, threads});
+// x, or with a weight its convolution, decimated by Lanczos.
+std::unique_ptr<KernelBench> make_lanczos(std::map<std::string, FloatArray> arrays, int scale, int lobes,
+                                          const std::string& isa, int threads) {
+    Options options;
+    options.add("scale", scale);
+    options.add("lobes", lobes);
+    return make_kernel("lanczos_conv", Inputs(std::move(arrays), options), isa, threads);
 }
 
 // A reflection-padded convolution with its bias, decimated by Lanczos. The filter's weights sum to 1, so a bias
 // passes it unchanged, and its gradient is the sum of dy.
 FloatArray lanczos_conv_forward(const FloatArray& x, const FloatArray& weight, const FloatArray& bias,
                                 int scale, int lobes, const std::string& isa, int threads) {
-    using namespace py::literals;
-    const py::ssize_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
-    const FloatArray no_gradient = py::array_t<float>({height, width, weight.shape(0)});
+    const ptrdiff_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
+    const FloatArray no_gradient({height, width, weight.shape(0)});
     const auto kernel =
-        make_kernel("lanczos_conv", py::dict("x"_a = x, "weight"_a = weight, "dy"_a = no_gradient),
-                    py::dict("scale"_a = scale, "lobes"_a = lobes), isa, threads);
-    kernel->prepare_thread();
+        make_lanczos({{"x", x}, {"weight", weight}, {"dy", no_gradient}}, scale, lobes, isa, threads);
     kernel->forward();
-    FloatArray y = kernel->results()["y"].cast<FloatArray>();
+    FloatArray y = kernel->results()["y"];
     const float* added = checked(bias, weight.shape(0), "bias");
     float* values = y.mutable_data();
-    for (py::ssize_t i = 0; i < y.size(); ++i) values[i] += added[i % bias.size()];
+    for (ptrdiff_t i = 0; i < y.size(); ++i) values[i] += added[i % bias.size()];
     return y;
 }
 
 py::tuple lanczos_conv_backward(const FloatArray& x, const FloatArray& weight, const FloatArray& dy,
                                 int scale, int lobes, const std::string& isa, int threads) {
-    using namespace py::literals;
-    const auto kernel = make_kernel("lanczos_conv", py::dict("x"_a = x, "weight"_a = weight, "dy"_a = dy),
-                                    py::dict("scale"_a = scale, "lobes"_a = lobes), isa, threads);
-    kernel->prepare_thread();
+    const auto kernel = make_lanczos({{"x", x}, {"weight", weight}, {"dy", dy}}, scale, lobes, isa, threads);
     kernel->forward();
     kernel->backward();
-    const py::dict found = kernel->results();
-    const py::ssize_t outputs = weight.shape(0);
+    Results found = kernel->results();
+    const ptrdiff_t outputs = weight.shape(0);
     std::vector<double> sums(outputs, 0.0);
-    for (py::ssize_t i = 0; i < dy.size(); ++i) sums[i % outputs] += dy.data()[i];
-    FloatArray dbias = new_array({outputs});
+    for (ptrdiff_t i = 0; i < dy.size(); ++i) sums[i % outputs] += dy.data()[i];
+    FloatArray dbias({outputs});
     std::copy(sums.begin(), sums.end(), dbias.mutable_data());
     return py::make_tuple(found["dx"], found["dweight"], dbias);
 }
 
 FloatArray lanczos_decimate(const FloatArray& x, int scale, int lobes, const std::string& isa, int threads) {
-    using namespace py::literals;
-    const py::ssize_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
-    const FloatArray no_gradient = py::array_t<float>({height, width, x.shape(2)});
-    const auto kernel = make_kernel("lanczos_conv", py::dict("x"_a = x, "dy"_a = no_gradient),
-                                    py::dict("scale"_a = scale, "lobes"_a = lobes), isa, threads);
+    const ptrdiff_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
+    const FloatArray no_gradient({height, width, x.shape(2)});
+    const auto kernel = make_lanczos({{"x", x}, {"dy", no_gradient}}, scale, lobes, isa, threads);
     kernel->forward();
-    return kernel->results()["y"].cast<FloatArray>();
+    return kernel->results()["y"];
 }
 
-FloatArray lanczos_decimate_adjoint(const FloatArray& g, py::ssize_t height, py::ssize_t width, int scale,
+FloatArray lanczos_decimate_adjoint(const FloatArray& g, ptrdiff_t height, ptrdiff_t width, int scale,
                                     int lobes, const std::string& isa, int threads) {
-    using namespace py::literals;
-    const FloatArray unused = py::array_t<float>({height, width, g.shape(2)});
-    const auto kernel = make_kernel("lanczos_conv", py::dict("x"_a = unused, "dy"_a = g),
-                                    py::dict("scale"_a = scale, "lobes"_a = lobes), isa, threads);
+    const FloatArray unused({height, width, g.shape(2)});
+    const auto kernel = make_lanczos({{"x", unused}, {"dy", g}}, scale, lobes, isa, threads);
     kernel->backward();
-    return kernel->results()["dx"].cast<FloatArray>();
-}
-
-FloatArray fourier_features(const std::vector<double>& frequencies, int height, int width) {
-    ThreadPool pool(1);
-    Context context;
-    context.pool = &pool;
-    context.kernels = kernels_for(nullptr);
-    EncodingSpec spec;
-    spec.frequencies = frequencies;
-    spec.channels = 4 * (int)frequencies.size();
-    Arena arena;
-    Encoding<float> encoding(spec, height, width, true, false, arena);
-    arena.place();
-    encoding.forward(context, 0, 0, false);
-    FloatArray array = new_array({height, width, spec.channels});
-    encoding.get_values(array.mutable_data());
-    return array;
-}
-
-FloatArray normal(uint64_t seed, uint64_t step, size_t count, const std::string& isa) {
-    const Kernels* kernels = kernels_for(isa.c_str());
-    if (!kernels) throw std::invalid_argument("instruction set '" + isa + "' cannot run here");
-    std::vector<float> values((count + 3) / 4 * 4);
-    kernels->perturb->normal(seed, step, 0, values.size() / 4, values.data());
-    return copy_of(values.data(), {(py::ssize_t)count});
+    return kernel->results()["dx"];
 }
 
 }  // namespace
@@ -117,7 +73,7 @@ void add_kernels(py::module_& module) {
     py::class_<KernelBench>(
         module, "Kernel",
         "One kernel with its buffers: forward() and backward() compute, results() copies out")
-        .def(py::init(&make_kernel), "name"_a, "arrays"_a, "options"_a = py::dict(), "isa"_a = "",
+        .def(py::init(&make_from_python), "name"_a, "arrays"_a, "options"_a = py::dict(), "isa"_a = "",
              "threads"_a = 1)
         .def(
             "forward",

@@ -2,12 +2,14 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <stdexcept>
+#include <vector>
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
 
-#include "bindings/arrays.h"
+#include "bindings/limits.h"
 #include "engine/arena.h"
 #include "engine/thread_pool.h"
 #include "simd/limits.h"
@@ -38,6 +40,18 @@ double fastest(int repeats, const Body& body) {
     return best;
 }
 
+// Past the caches where there are such stores: others read the target first, which no kernel has to.
+void copy(const float* from, size_t count, float* to) {
+#if defined(__SSE__)
+    for (size_t i = 0; i < count; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
+    _mm_sfence();
+#else
+    std::memcpy(to, from, count * sizeof(float));
+#endif
+}
+
+}  // namespace
+
 double multiply_gflops(const std::string& isa, int threads, bool half) {
     const Kernels* kernels = kernels_for(isa.c_str());
     const LimitKernels& limits = limits_of(kernels, isa);
@@ -56,16 +70,6 @@ double multiply_gflops(const std::string& isa, int threads, bool half) {
     return 1e-9 * rounds * flops * threads / fastest(12, run);
 }
 
-// Past the caches where there are such stores: others read the target first, which no kernel has to.
-void copy(const float* from, size_t count, float* to) {
-#if defined(__SSE__)
-    for (size_t i = 0; i < count; i += 4) _mm_stream_ps(to + i, _mm_loadu_ps(from + i));
-    _mm_sfence();
-#else
-    std::memcpy(to, from, count * sizeof(float));
-#endif
-}
-
 double copy_gbytes(int threads) {
     const size_t count = 64u << 20, pieces = 64;  // pieces: a thread that is late does not decide the time
     Arena arena;
@@ -81,24 +85,6 @@ double copy_gbytes(int threads) {
         });
     };
     return 1e-9 * 2 * sizeof(float) * count / fastest(5, run);
-}
-
-}  // namespace
-
-void add_limits(py::module_& module) {
-    using namespace py::literals;
-    module.def(
-        "fma_gflops",
-        [](const std::string& isa, int threads) { return multiply_gflops(isa, threads, false); }, "isa"_a,
-        "threads"_a, py::call_guard<py::gil_scoped_release>(),
-        "Float32 multiply-adds, two flops each, that `threads` threads reach in registers alone");
-    module.def(
-        "bf16_gflops",
-        [](const std::string& isa, int threads) { return multiply_gflops(isa, threads, true); }, "isa"_a,
-        "threads"_a, py::call_guard<py::gil_scoped_release>(),
-        "The same of bfloat16 products summed in float32");
-    module.def("copy_gbytes", &copy_gbytes, "threads"_a, py::call_guard<py::gil_scoped_release>(),
-               "Bytes read plus bytes written per second when 256 MB are copied");
 }
 
 }  // namespace dipedge

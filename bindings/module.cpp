@@ -1,12 +1,35 @@
 // The Python module dipedge._native: the fit program, and every kernel on its own for tests.
-#include "bindings/arrays.h"
+#include <pybind11/pybind11.h>
+
+#include "bindings/limits.h"
 #include "engine/program.h"
+
+namespace py = pybind11;
 
 namespace dipedge {
 
 void add_program(py::module_& module);
 void add_kernels(py::module_& module);
-void add_limits(py::module_& module);
+
+namespace {
+
+void add_limits(py::module_& module) {
+    using namespace py::literals;
+    module.def(
+        "fma_gflops",
+        [](const std::string& isa, int threads) { return multiply_gflops(isa, threads, false); }, "isa"_a,
+        "threads"_a, py::call_guard<py::gil_scoped_release>(),
+        "Float32 multiply-adds, two flops each, that `threads` threads reach in registers alone");
+    module.def(
+        "bf16_gflops",
+        [](const std::string& isa, int threads) { return multiply_gflops(isa, threads, true); }, "isa"_a,
+        "threads"_a, py::call_guard<py::gil_scoped_release>(),
+        "The same of bfloat16 products summed in float32");
+    module.def("copy_gbytes", &copy_gbytes, "threads"_a, py::call_guard<py::gil_scoped_release>(),
+               "Bytes read plus bytes written per second when 256 MB are copied");
+}
+
+}  // namespace
 
 }  // namespace dipedge
 

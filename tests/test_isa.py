@@ -22,7 +22,7 @@ from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior  # noqa: E402
 from dipedge.tasks import Denoise  # noqa: E402
 from tests.tolerance import size  # noqa: E402
 
-ORDER = ("generic", "avx2", "avx512", "avx512bf16", "amx")
+ORDER = ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon")
 ISAS = _native.runnable_isas().split()
 PRIORS = {
     "dip": Prior(Noise(5), Hourglass((Level(16, 20, 4), Level(20, 17, 5)))),

@@ -29,28 +29,37 @@ void norm_act(const Cell* y, ptrdiff_t y_stride, int pixels, int channels, const
     }
 }
 
-// Sums over the pixels of up to four vectors of channels at a time: eight running sums hide the latency
-// of the additions. `value(p, c)` yields the vector at pixel p, channel c.
+// Sums over the pixels of N vectors of channels from c on; `value(p, c)` yields the vector at pixel p,
+// channel c. N is a compile-time number: running sums picked by a variable would lie in memory.
+template <int N, class Value>
+void sum_block(int pixels, int channels, int c, double* sums, const Value& value) {
+    Vec sum[N], squares[N];
+    for (int n = 0; n < N; ++n) sum[n] = squares[n] = Vec::zero();
+    for (int p = 0; p < pixels; ++p) {
+        for (int n = 0; n < N; ++n) {
+            const Vec v = value(p, c + n * Vec::lanes);
+            sum[n] = sum[n] + v;
+            squares[n] = fma(v, v, squares[n]);
+        }
+    }
+    for (int n = 0; n < N; ++n) {
+        add_to(sums + c + n * Vec::lanes, sum[n]);
+        add_to(sums + channels + c + n * Vec::lanes, squares[n]);
+    }
+}
+
+// Four vectors at a time: eight running sums hide the latency of the additions.
 template <class Value>
 void sum_moments(int pixels, int channels, double* sums, const Value& value) {
     constexpr int block = 4;
-    for (int c = 0; c < channels; c += block * Vec::lanes) {
-        const int left = (channels - c) / Vec::lanes;
-        const int width = left < block ? left : block;
-        Vec sum[block], squares[block];
-        for (int n = 0; n < block; ++n) sum[n] = squares[n] = Vec::zero();
-        for (int p = 0; p < pixels; ++p) {
-            for (int n = 0; n < width; ++n) {
-                const Vec v = value(p, c + n * Vec::lanes);
-                sum[n] = sum[n] + v;
-                squares[n] = fma(v, v, squares[n]);
-            }
-        }
-        for (int n = 0; n < width; ++n) {
-            add_to(sums + c + n * Vec::lanes, sum[n]);
-            add_to(sums + channels + c + n * Vec::lanes, squares[n]);
-        }
+    int c = 0;
+    for (; c + block * Vec::lanes <= channels; c += block * Vec::lanes) {
+        sum_block<block>(pixels, channels, c, sums, value);
     }
+    for (; c + 2 * Vec::lanes <= channels; c += 2 * Vec::lanes) {
+        sum_block<2>(pixels, channels, c, sums, value);
+    }
+    if (c < channels) sum_block<1>(pixels, channels, c, sums, value);
 }
 
 template <class Cell>

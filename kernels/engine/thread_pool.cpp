@@ -10,6 +10,9 @@ constexpr int spins_before_sleep = 20000;
 inline void relax() {
 #if defined(__x86_64__) || defined(_M_X64)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    // Waits some tens of cycles. The instruction named `yield` waits for nothing on most processors.
+    __asm__ volatile("isb" ::: "memory");
 #else
     std::this_thread::yield();
 #endif

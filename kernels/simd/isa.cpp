@@ -37,6 +37,9 @@ const Kernels tables[] = {
     {"avx2", DIPEDGE_FP32(avx2), {}, DIPEDGE_REST(avx2), nullptr},
     {"avx512", DIPEDGE_FP32(avx512), {}, DIPEDGE_REST(avx512), nullptr},
 #endif
+#if defined(__aarch64__)
+    {"neon", DIPEDGE_FP32(neon), {}, DIPEDGE_REST(neon), nullptr},
+#endif
 #if defined(DIPEDGE_HAS_BF16_ISAS)
     {"avx512bf16", DIPEDGE_FP32(avx512bf16), DIPEDGE_BF16(avx512bf16), DIPEDGE_REST(avx512bf16), nullptr},
     {"amx", DIPEDGE_FP32(amx), DIPEDGE_BF16(amx), DIPEDGE_REST(amx), &amx::configure_tiles},
@@ -81,6 +84,8 @@ bool runs(const Kernels& table) {
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     }
+#elif defined(__aarch64__)
+    if (!strcmp(table.isa, "neon")) return true;  // part of 64-bit Arm
 #endif
     return !strcmp(table.isa, "generic");
 }

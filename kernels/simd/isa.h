@@ -11,6 +11,8 @@
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
 #define DIPEDGE_FOR_EACH_ISA(DO) DO(generic) DO(avx2) DO(avx512) DIPEDGE_FOR_EACH_BF16_ISA(DO)
+#elif defined(__aarch64__)
+#define DIPEDGE_FOR_EACH_ISA(DO) DO(generic) DO(neon)
 #else
 #define DIPEDGE_FOR_EACH_ISA(DO) DO(generic)
 #endif
@@ -71,8 +73,9 @@ inline const CellKernels<bf16>& Kernels::of<bf16>() const {
     return half;
 }
 
-// The kernels of `name` ("generic", "avx2", "avx512", "avx512bf16", "amx"), or of the best set this processor has when the
-// name is null or empty. Returns null when the name is unknown or the processor lacks the set.
+// The kernels of `name` ("generic", "avx2", "avx512", "avx512bf16", "amx", "neon"), or of the best set this
+// processor has when the name is null or empty. Returns null when the name is unknown or the processor
+// lacks the set.
 const Kernels* kernels_for(const char* name);
 
 // Names of all sets that this processor can run, best last, separated by spaces.

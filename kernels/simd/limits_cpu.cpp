@@ -16,14 +16,26 @@ constexpr int chains = Vec::lanes == 16 ? 24 : 12;
 float fma_chains(long rounds) {
     // Every value goes towards 0.25 / (1 - 0.75) = 1: never to denormal numbers, which are slow.
     const Vec factor = Vec::set1(0.75f), added = Vec::set1(0.25f);
+    // Every lane begins elsewhere: a vector of two registers with equal halves is computed once.
+    float first[chains * Vec::lanes];
+    for (int i = 0; i < chains * Vec::lanes; ++i) first[i] = 2.0f + i;
     Vec value[chains];
-    for (int i = 0; i < chains; ++i) value[i] = Vec::set1(2.0f + i);
-    for (long round = 0; round < rounds; ++round) {
-// Without this the compiler keeps the longer list of AVX-512 in memory and turns round for every value.
+// Without these the compiler keeps longer lists in memory, and turns round or stores for every value.
 #pragma GCC unroll 32
-        for (int i = 0; i < chains; ++i) value[i] = fma(value[i], factor, added);
+    for (int i = 0; i < chains; ++i) value[i] = Vec::load(first + i * Vec::lanes);
+    for (long round = 0; round < rounds; ++round) {
+#pragma GCC unroll 32
+        for (int i = 0; i < chains; ++i) {
+#if defined(DIPEDGE_ISA_NEON)
+            // FMLA overwrites its addend, and would need a copy of it each time. These stop growing at 2^22.
+            value[i] = fma(factor, added, value[i]);
+#else
+            value[i] = fma(value[i], factor, added);
+#endif
+        }
     }
     Vec total = Vec::zero();
+#pragma GCC unroll 32
     for (int i = 0; i < chains; ++i) total = total + value[i];
     return sum(total);
 }

@@ -21,6 +21,8 @@
 #include "simd/vec_avx512.h"
 #elif defined(DIPEDGE_ISA_AVX2)
 #include "simd/vec_avx2.h"
+#elif defined(DIPEDGE_ISA_NEON)
+#include "simd/vec_neon.h"
 #else
 #include "simd/vec_generic.h"
 #endif
