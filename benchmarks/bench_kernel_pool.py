@@ -1,11 +1,10 @@
-"""2x2 averages and maxima of a full-size layer, and their gradients."""
+"""2x2 maxima of a full-size layer, and their gradient; averages: bench_kernel_lanczos_conv."""
 
 from __future__ import annotations
 
 from functools import cache
 
 import numpy as np
-import pytest
 
 from benchmarks.contest import (
     Arrays,
@@ -13,8 +12,9 @@ from benchmarks.contest import (
     Work,
     both_ways,
     computed,
+    draw_layer,
     error,
-    in_fp32,
+    in_both,
     native,
     race,
     record,
@@ -22,38 +22,37 @@ from benchmarks.contest import (
 )
 
 SHAPE = (256, 256, 128)
-KINDS = ("averages", "maxima")
 
 
 def arrays() -> tuple[Arrays, np.ndarray]:
     draws = np.random.default_rng(0)
     small = (SHAPE[0] // 2, SHAPE[1] // 2, SHAPE[2])
-    return {"x": draws.standard_normal(SHAPE, np.float32)}, draws.standard_normal(small, np.float32)
+    return {"x": draw_layer(draws, *SHAPE)}, draw_layer(draws, *small)
 
 
-def in_torch(kind: str, dtype) -> TorchContestant:
-    from dipedge.kernels.pool.reference import avg, largest
+def in_torch(dtype) -> TorchContestant:
+    from dipedge.kernels.pool.reference import largest
 
-    return TorchContestant(avg if kind == "averages" else largest, *arrays(), "y", dtype)
+    return TorchContestant(largest, *arrays(), "y", dtype)
 
 
 @cache
-def wanted(kind: str) -> Arrays | None:
-    return None if torch is None else computed(in_torch(kind, torch.float64))
+def wanted() -> Arrays | None:
+    return None if torch is None else computed(in_torch(torch.float64))
 
 
 @both_ways
-@in_fp32
-@pytest.mark.parametrize("kind", KINDS)
-def test_time_of_the_pool(benchmark, kind, engine, direction):
+@in_both
+def test_time_of_the_pool(benchmark, engine, direction):
     given, dy = arrays()
     if engine[0] == "torch":
-        contestant = in_torch(kind, torch.float32)
+        contestant = in_torch(torch.float32)
     else:
-        contestant = native("pool", {**given, "dy": dy}, {"maximum": kind == "maxima"})
+        contestant = native("pool", {**given, "dy": dy}, {}, engine[1])
     race(benchmark, contestant, direction, rounds=5 if engine[0] == "torch" else 10)
-    off = error(computed(contestant), wanted(kind), ("y",) if direction == "forward" else ("dx",))
+    off = error(computed(contestant), wanted(), ("y",) if direction == "forward" else ("dx",))
     # Maxima are sought again on the way back, which reads x.
-    values = given["x"].size * (2 if direction == "backward" and kind == "maxima" else 1) + dy.size
-    work = Work(given["x"].size, 4 * values, SHAPE[0] * SHAPE[1])
-    record(benchmark, f"pool, {kind}, 256x256x128", direction, engine, work, off)
+    values = given["x"].size * (2 if direction == "backward" else 1) + dy.size
+    width = 2 if engine[1] == "bf16" else 4
+    work = Work(given["x"].size, width * values, SHAPE[0] * SHAPE[1])
+    record(benchmark, "pool, maxima, 256x256x128", direction, engine, work, off)

@@ -103,6 +103,7 @@ std::unique_ptr<KernelBench> make_residual_loss(const Inputs& inputs, const Wher
 std::unique_ptr<KernelBench> make_fourier_mlp(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_pool(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_lanczos_conv(const Inputs& inputs, const Where& where);
+std::unique_ptr<KernelBench> make_decimation(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_perturb(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_adam(const Inputs& inputs, const Where& where);
 std::unique_ptr<KernelBench> make_muon(const Inputs& inputs, const Where& where);

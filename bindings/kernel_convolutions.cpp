@@ -1,5 +1,6 @@
-// The kernels that convolve: conv_norm_act over a plain picture or a layer, and fourier_mlp.
+// The kernels that convolve: conv_norm_act and lanczos_conv over a plain picture or a layer, and fourier_mlp.
 #include "bindings/kernel_bench.h"
+#include "engine/decimated_conv.h"
 #include "engine/encoding.h"
 #include "engine/fourier_conv.h"
 #include "engine/parameters.h"
@@ -40,6 +41,19 @@ const FloatArray& weight_of(const Inputs& inputs) {
     return weight;
 }
 
+// The decimation behind a convolution: option "scale" with "lobes" (0: averages), or none.
+template <class Cell>
+std::unique_ptr<Conv<Cell>> make_conv(const Inputs& inputs, Source<Cell>& source, int outputs, int kernel) {
+    const bool reflect = inputs.option<std::string>("padding", "reflection") == "reflection";
+    const int scale = inputs.option("scale", 1), lobes = inputs.option("lobes", 2);
+    if (scale == 1) {
+        return std::make_unique<Conv<Cell>>(source, outputs,
+                                            ConvShape{kernel, inputs.option("stride", 1), reflect});
+    }
+    const DecimationFilter filter = lobes == 0 ? average_filter() : lanczos_filter(scale, lobes);
+    return std::make_unique<DecimatedConv<Cell>>(source, outputs, kernel, reflect, filter);
+}
+
 // x is a plain picture, or with x_gamma and x_beta a layer that is normalised and activated when read.
 template <class Cell>
 class ConvNormAct : public KernelBench {
@@ -54,9 +68,7 @@ class ConvNormAct : public KernelBench {
             plain_->d = arena_.add_persistent(plain_->size.cells());
         }
         Source<Cell>& source = layer_ ? (Source<Cell>&)layer_->layer : *plain_;
-        const bool reflect = inputs.option<std::string>("padding", "reflection") == "reflection";
-        const ConvShape shape{(int)weight.shape(2), inputs.option("stride", 1), reflect};
-        conv_ = std::make_unique<Conv<Cell>>(source, (int)weight.shape(0), shape);
+        conv_ = make_conv(inputs, source, (int)weight.shape(0), (int)weight.shape(2));
         weights_ = std::make_unique<Weights<Cell>>(weight, *conv_, arena_);
         made_ = std::make_unique<MadeLayer<Cell>>(inputs, conv_->out(), arena_);
         partials_ = arena_.add_persistent(conv_->partial_floats());
@@ -158,6 +170,11 @@ class FourierMlp : public KernelBench {
 
 std::unique_ptr<KernelBench> make_conv_norm_act(const Inputs& inputs, const Where& where) {
     return make_with_cells<ConvNormAct>(inputs, where);
+}
+
+std::unique_ptr<KernelBench> make_lanczos_conv(const Inputs& inputs, const Where& where) {
+    return inputs.has("weight") ? make_with_cells<ConvNormAct>(inputs, where)
+                                : make_decimation(inputs, where);
 }
 
 std::unique_ptr<KernelBench> make_fourier_mlp(const Inputs& inputs, const Where& where) {

@@ -1,4 +1,4 @@
-// The kernels around a level's convolutions: upsample_merge, residual_loss, pool and lanczos_conv.
+// The kernels around a level's convolutions: upsample_merge, residual_loss, pool and decimation alone.
 #include <algorithm>
 
 #include "bindings/kernel_bench.h"
@@ -6,6 +6,7 @@
 #include "engine/decimate.h"
 #include "engine/merge.h"
 #include "engine/parameters.h"
+#include "engine/pool.h"
 #include "engine/tail.h"
 
 namespace dipedge {
@@ -171,33 +172,32 @@ class ResidualLoss : public KernelBench {
     Buffer *average_, *gradient_;
 };
 
-// x [H, W, C] by averages or maxima ("maximum") of 2x2, and the gradient "dy" back.
+// The 2x2 maxima of x [H, W, C], and the gradient "dy" back.
+template <class Cell>
 class Pool : public KernelBench {
   public:
     Pool(const Inputs& inputs, const Where& where)
         : KernelBench(where),
-          in_(inputs.picture<float>("x")),
-          out_((in_.height + 1) / 2, (in_.width + 1) / 2, in_.channels, channel_block<float>),
-          maximum_(inputs.option("maximum", false)) {
-        for (Buffer** picture : {&x_, &dx_}) *picture = arena_.add_persistent(in_.cells());
-        for (Buffer** picture : {&y_, &dy_}) *picture = arena_.add_persistent(out_.cells());
-        place(0);
-        fill(inputs.array("x"), InputSource<float>(in_), x_->data);
-        fill(inputs.array("dy"), InputSource<float>(out_), dy_->data);
+          in_(inputs.picture<Cell>("x")),
+          made_(inputs, Conv<Cell>::output_size(in_, in_.channels, 2), arena_) {
+        for (Buffer** picture : {&x_, &dx_}) *picture = add_cells<Cell>(arena_, in_);
+        place(pool_scratch_bytes<Cell>(in_));
+        fill(inputs.array("x"), InputSource<Cell>(in_), x_->as<Cell>());
+        made_.fill_gradient();
     }
-    void forward() override { pool_forward(context_, in_, maximum_, x_->data, y_->data); }
-    void backward() override { pool_adjoint(context_, in_, maximum_, dy_->data, x_->data, dx_->data); }
+    void forward() override { pool_forward(context_, in_, x_, made_.layer, made_.norm()); }
+    void backward() override { pool_adjoint(context_, in_, made_.gradient(context_), x_, dx_); }
     Results results() override {
         Results found;
-        found["y"] = unpadded(y_->data, InputSource<float>(out_));
-        found["dx"] = unpadded(dx_->data, InputSource<float>(in_));
+        made_.add_results(found, context_);
+        found["dx"] = unpadded(dx_->as<Cell>(), InputSource<Cell>(in_));
         return found;
     }
 
   private:
-    Geometry in_, out_;
-    bool maximum_;
-    Buffer *x_, *y_, *dx_, *dy_;
+    Geometry in_;
+    MadeLayer<Cell> made_;
+    Buffer *x_, *dx_;
 };
 
 // Decimation of x by "scale"; its channels are not padded, as in the data term.
@@ -243,10 +243,10 @@ std::unique_ptr<KernelBench> make_residual_loss(const Inputs& inputs, const Wher
 }
 
 std::unique_ptr<KernelBench> make_pool(const Inputs& inputs, const Where& where) {
-    return std::make_unique<Pool>(inputs, where);
+    return make_with_cells<Pool>(inputs, where);
 }
 
-std::unique_ptr<KernelBench> make_lanczos_conv(const Inputs& inputs, const Where& where) {
+std::unique_ptr<KernelBench> make_decimation(const Inputs& inputs, const Where& where) {
     return std::make_unique<Lanczos>(inputs, where);
 }
 

@@ -11,19 +11,23 @@ std::unique_ptr<KernelBench> make_from_python(const std::string& name,
     return make_kernel(name, Inputs(std::move(arrays), std::move(options)), isa, threads);
 }
 
-Options conv_options(int stride, const std::string& padding) {
+// x, or with a weight its convolution, decimated by Lanczos.
+std::unique_ptr<KernelBench> make_lanczos(std::map<std::string, FloatArray> arrays, int scale, int lobes,
+                                          const std::string& isa, int threads) {
     Options options;
-    options.add("stride", stride);
-    options.add("padding", padding);
-    return options;
+    options.add("scale", scale);
+    options.add("lobes", lobes);
+    return make_kernel("lanczos_conv", Inputs(std::move(arrays), options), isa, threads);
 }
 
-FloatArray conv_forward(const FloatArray& x, const FloatArray& weight, const FloatArray& bias, int stride,
-                        const std::string& padding, const std::string& isa, int threads) {
-    const ptrdiff_t height = (x.shape(0) + stride - 1) / stride, width = (x.shape(1) + stride - 1) / stride;
+// A reflection-padded convolution with its bias, decimated by Lanczos. The filter's weights sum to 1, so a bias
+// passes it unchanged, and its gradient is the sum of dy.
+FloatArray lanczos_conv_forward(const FloatArray& x, const FloatArray& weight, const FloatArray& bias,
+                                int scale, int lobes, const std::string& isa, int threads) {
+    const ptrdiff_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
     const FloatArray no_gradient({height, width, weight.shape(0)});
-    const Inputs inputs({{"x", x}, {"weight", weight}, {"dy", no_gradient}}, conv_options(stride, padding));
-    const auto kernel = make_kernel("conv_norm_act", inputs, isa, threads);
+    const auto kernel =
+        make_lanczos({{"x", x}, {"weight", weight}, {"dy", no_gradient}}, scale, lobes, isa, threads);
     kernel->forward();
     FloatArray y = kernel->results()["y"];
     const float* added = checked(bias, weight.shape(0), "bias");
@@ -32,10 +36,9 @@ FloatArray conv_forward(const FloatArray& x, const FloatArray& weight, const Flo
     return y;
 }
 
-py::tuple conv_backward(const FloatArray& x, const FloatArray& weight, const FloatArray& dy, int stride,
-                        const std::string& padding, const std::string& isa, int threads) {
-    const Inputs inputs({{"x", x}, {"weight", weight}, {"dy", dy}}, conv_options(stride, padding));
-    const auto kernel = make_kernel("conv_norm_act", inputs, isa, threads);
+py::tuple lanczos_conv_backward(const FloatArray& x, const FloatArray& weight, const FloatArray& dy,
+                                int scale, int lobes, const std::string& isa, int threads) {
+    const auto kernel = make_lanczos({{"x", x}, {"weight", weight}, {"dy", dy}}, scale, lobes, isa, threads);
     kernel->forward();
     kernel->backward();
     Results found = kernel->results();
@@ -47,18 +50,10 @@ py::tuple conv_backward(const FloatArray& x, const FloatArray& weight, const Flo
     return py::make_tuple(found["dx"], found["dweight"], dbias);
 }
 
-std::unique_ptr<KernelBench> make_lanczos(const FloatArray& x, const FloatArray& dy, int scale, int lobes,
-                                          const std::string& isa, int threads) {
-    Options options;
-    options.add("scale", scale);
-    options.add("lobes", lobes);
-    return make_kernel("lanczos_conv", Inputs({{"x", x}, {"dy", dy}}, options), isa, threads);
-}
-
 FloatArray lanczos_decimate(const FloatArray& x, int scale, int lobes, const std::string& isa, int threads) {
     const ptrdiff_t height = (x.shape(0) + scale - 1) / scale, width = (x.shape(1) + scale - 1) / scale;
     const FloatArray no_gradient({height, width, x.shape(2)});
-    const auto kernel = make_lanczos(x, no_gradient, scale, lobes, isa, threads);
+    const auto kernel = make_lanczos({{"x", x}, {"dy", no_gradient}}, scale, lobes, isa, threads);
     kernel->forward();
     return kernel->results()["y"];
 }
@@ -66,7 +61,7 @@ FloatArray lanczos_decimate(const FloatArray& x, int scale, int lobes, const std
 FloatArray lanczos_decimate_adjoint(const FloatArray& g, ptrdiff_t height, ptrdiff_t width, int scale,
                                     int lobes, const std::string& isa, int threads) {
     const FloatArray unused({height, width, g.shape(2)});
-    const auto kernel = make_lanczos(unused, g, scale, lobes, isa, threads);
+    const auto kernel = make_lanczos({{"x", unused}, {"dy", g}}, scale, lobes, isa, threads);
     kernel->backward();
     return kernel->results()["dx"];
 }
@@ -95,10 +90,10 @@ void add_kernels(py::module_& module) {
             },
             py::call_guard<py::gil_scoped_release>())
         .def("results", &KernelBench::results);
-    module.def("conv_forward", &conv_forward, "x"_a, "weight"_a, "bias"_a, "stride"_a = 1,
-               "padding"_a = "reflection", "isa"_a = "", "threads"_a = 1);
-    module.def("conv_backward", &conv_backward, "x"_a, "weight"_a, "dy"_a, "stride"_a = 1,
-               "padding"_a = "reflection", "isa"_a = "", "threads"_a = 1);
+    module.def("lanczos_conv_forward", &lanczos_conv_forward, "x"_a, "weight"_a, "bias"_a, "scale"_a,
+               "lobes"_a = 2, "isa"_a = "", "threads"_a = 1);
+    module.def("lanczos_conv_backward", &lanczos_conv_backward, "x"_a, "weight"_a, "dy"_a, "scale"_a,
+               "lobes"_a = 2, "isa"_a = "", "threads"_a = 1);
     module.def("lanczos_weights", [](int scale, int lobes, double phase) {
         return lanczos_weights(scale, lobes, phase != 0.0);
     });

@@ -47,22 +47,22 @@ class TorchKernels:
         reference.decimate(x, factor, lobes).backward(self._tensor(g))
         return self._array(x.grad)
 
-    def conv_forward(self, x, weight, bias, stride: int, padding: str) -> np.ndarray:
+    def lanczos_conv_forward(self, x, weight, bias, factor: int, lobes: int) -> np.ndarray:
         import torch
 
-        from dipedge.kernels.conv_norm_act import reference
+        from dipedge.kernels.lanczos_conv import reference
 
         parameters = torch.from_numpy(weight), torch.from_numpy(bias)
-        return self._array(reference.convolve(self._tensor(x), *parameters, stride, padding))
+        return self._array(reference.conv_decimate(self._tensor(x), *parameters, factor, lobes))
 
-    def conv_backward(self, x, weight, dy, stride: int, padding: str) -> tuple[np.ndarray, ...]:
+    def lanczos_conv_backward(self, x, weight, dy, factor: int, lobes: int) -> tuple[np.ndarray, ...]:
         import torch
 
-        from dipedge.kernels.conv_norm_act import reference
+        from dipedge.kernels.lanczos_conv import reference
 
         x, weight = self._tensor(x), torch.from_numpy(weight).requires_grad_()
         bias = torch.zeros(weight.shape[0], requires_grad=True)
-        reference.convolve(x, weight, bias, stride, padding).backward(self._tensor(dy))
+        reference.conv_decimate(x, weight, bias, factor, lobes).backward(self._tensor(dy))
         return self._array(x.grad), weight.grad.numpy(), bias.grad.numpy()
 
     def fourier_features(self, frequencies: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -113,11 +113,9 @@ def check_lanczos_conv(file: Arrays, kernels) -> Iterator[Finding]:
         lobes, factor = lobes_and_factor(f"{group}/")
         x, dy = picture(file[f"{group}/input"]), picture(file[f"{group}/grad_output"])
         weight, bias = file[f"{group}/weight"], file[f"{group}/bias"]
-        full = kernels.conv_forward(x, weight, bias, 1, "reflection")
-        y = kernels.lanczos_decimate(full, factor, lobes)
+        y = kernels.lanczos_conv_forward(x, weight, bias, factor, lobes)
         yield Finding("output", relative_error(y, picture(file[f"{group}/output"])), group)
-        dfull = kernels.lanczos_decimate_adjoint(dy, *full.shape[:2], factor, lobes)
-        dx, dweight, dbias = kernels.conv_backward(x, weight, dfull, 1, "reflection")
+        dx, dweight, dbias = kernels.lanczos_conv_backward(x, weight, dy, factor, lobes)
         for found, wanted, name in (
             (dx, picture(file[f"{group}/grad_input"]), "input"),
             (dweight, file[f"{group}/grad_weight"], "weight"),

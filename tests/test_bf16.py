@@ -27,6 +27,15 @@ PRIORS = {
         GivenImage(4),
         Hourglass((Level(20, 20, 4),) * 3, upsample="nearest", padding="zero", need1x1_up=False),
     ),
+    "lanczos2": Prior(Noise(7), Hourglass((Level(40, 48, 4), Level(17, 32, 0)), downsample="lanczos2")),
+    "lanczos3, 5x5, zero": Prior(
+        Noise(3), Hourglass((Level(16, 24, 4, 5, 3),) * 2, padding="zero", downsample="lanczos3"),
+    ),
+    "lanczos2, pointwise": Prior(
+        Fourier(8, learned=True), Hourglass((Level(48, 32, 4, 1, 1),) * 2, downsample="lanczos2")
+    ),
+    "averages": Prior(Noise(5), Hourglass((Level(24, 16, 4), Level(33, 16, 6)), downsample="avg")),
+    "maxima": Prior(Noise(5), Hourglass((Level(24, 16, 4), Level(33, 16, 6)), downsample="max")),
 }  # fmt: skip
 
 
@@ -130,15 +139,16 @@ def test_bf16_is_refused_where_it_cannot_be_had(monkeypatch):
 
 
 @needs_bf16
-def test_bf16_is_refused_and_auto_falls_back_for_a_net_that_decimates_otherwise(monkeypatch):
-    monkeypatch.setenv("DIPEDGE_ISA", ISAS[-1])
-    pooled = Prior(Noise(3), Hourglass((Level(8, 8, 4),), downsample="avg"))
-    with pytest.raises(EngineError, match="downsample 'stride' only"):
-        get_engine("native").compile(pooled, Denoise(), SHAPE, Settings(precision="bf16"))
-    program = get_engine("native").compile(pooled, Denoise(), SHAPE, Settings(precision="auto"))
-    program.set_target(np.zeros(SHAPE, np.float32))
-    program.step()
-    assert np.isfinite(program.loss())
+@pytest.mark.parametrize("down", ["stride", "avg", "max", "lanczos2", "lanczos3"])
+def test_auto_takes_bf16_on_tiles_whatever_decimates(down, monkeypatch):
+    prior = Prior(Noise(3), Hourglass((Level(8, 8, 4),), downsample=down))
+    for isa in ISAS:
+        monkeypatch.setenv("DIPEDGE_ISA", isa)
+        outputs = {
+            precision: begun(prior, precision).evaluate().output for precision in ("auto", "bf16", "fp32")
+        }
+        chosen = "bf16" if isa == "amx" else "fp32"
+        assert [p for p in ("bf16", "fp32") if np.array_equal(outputs["auto"], outputs[p])] == [chosen]
 
 
 @needs_bf16

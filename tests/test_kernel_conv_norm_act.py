@@ -9,79 +9,41 @@ import pytest
 
 from dipedge.kernels.conv_norm_act import CASES, Case
 from dipedge.kernels.conv_norm_act.reference import convolve, norm_act
+from tests import native_convolutions
+from tests.native_convolutions import Comparison, Convolve, Shapes
 from tests.native_kernels import (
     ISAS,
-    Arrays,
     assert_threads_change_nothing,
-    before_centring,
-    draw,
-    draw_layer,
     first_row_missing,
-    gain,
     last_column_repeated,
     one_value_off,
-    picture,
     reference,
     run,
     scaled,
-    tensor,
     with_bf16,
-    with_norm,
 )
-from tests.tolerance import all_faults, cell_tolerance, size, tolerance
+from tests.tolerance import all_faults, cell_tolerance, tolerance
 
 WRONG = Case(3, 5, 9, 12)  # what the deliberately wrong results are made from
 
 
-def shapes(case: Case) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Of x, weight and output."""
+def shapes(case: Case) -> Shapes:
     out = (-(-case.height // case.stride), -(-case.width // case.stride), case.out)
-    return (case.height, case.width, case.into), (case.out, case.into, case.kernel, case.kernel), out
+    return Shapes((case.height, case.width, case.into), (case.out, case.into, case.kernel, case.kernel), out)
+
+
+def of(case: Case) -> tuple[Convolve, Shapes]:
+    return lambda x, weight: convolve(x, weight, None, case.stride, case.padding), shapes(case)
 
 
 @cache
-def plain(case: Case) -> tuple[Arrays, Arrays, dict[str, float]]:
-    """A convolution alone: arrays, wanted results, scales."""
-    of_x, of_weight, of_out = shapes(case)
-    arrays = {"x": draw(1, *of_x), "weight": draw(2, *of_weight)}
-    dy = draw(3, *of_out)
-    y, wanted, scales = reference(
-        lambda x, weight: convolve(x, weight, None, case.stride, case.padding), arrays, dy
-    )
-    # A single weight's gradient is one random sum, which may come out near 0: judged by its terms.
-    scales["dweight"] = np.sqrt(dy[..., 0].size) * size(arrays["x"]) * size(dy)
-    return {**arrays, "dy": dy}, {"y": y, **wanted}, scales
+def plain(case: Case) -> Comparison:
+    return native_convolutions.plain(*of(case))
 
 
 @cache
-def chained(case: Case, slope: float = 0.2, behind: bool = True) -> tuple[Arrays, Arrays, dict[str, float]]:
-    """Layer, convolution, and ``behind`` it another layer: what stands between two tensors in memory."""
-    of_x, of_weight, of_out = shapes(case)
-    arrays = {"x": draw_layer(1, *of_x, mean=0.3), "weight": draw(2, *of_weight)}
-    with_norm(arrays, "x", 4)
-
-    def before_norm(x, weight, x_gamma, x_beta):
-        active = norm_act(x, x_gamma, x_beta, 1e-5, slope)
-        return convolve(active, weight, None, case.stride, case.padding)
-
-    y = picture(before_norm(**{name: tensor(values) for name, values in arrays.items()}))
-    gradient = draw(3, *of_out)
-    # A norm multiplies what it is given by its gain, rounding errors too, unless all pixels share them.
-    of_x = before_centring(arrays["x"], arrays["x_gamma"])
-    size_of_y = np.sqrt(case.kernel**2 * case.into) * size(arrays["weight"]) * of_x
-    if not behind:
-        _, wanted, scales = reference(before_norm, arrays, gradient)
-        scales |= {"y": size_of_y, "dweight": np.sqrt(gradient[..., 0].size) * of_x * size(gradient)}
-        return {**arrays, "dy": gradient}, {"y": y, **wanted}, scales
-    with_norm(arrays, "", 6, y)
-    z, wanted, scales = reference(
-        lambda gamma, beta, **rest: norm_act(before_norm(**rest), gamma, beta, 1e-5, slope), arrays, gradient
-    )
-    of_y = gain(y, arrays["gamma"])
-    size_of_z = before_centring(y, arrays["gamma"]) + (y[..., 0].size > 1) * size(of_y) * size_of_y
-    scales |= {"y": size_of_y, "z": size_of_z}
-    scales["dweight"] = np.sqrt(gradient[..., 0].size) * of_x * size(of_y * gradient)
-    return {**arrays, "dz": gradient}, {"y": y, "z": z, **wanted}, scales
+def chained(case: Case, slope: float = 0.2, behind: bool = True) -> Comparison:
+    return native_convolutions.chained(*of(case), slope, behind)
 
 
 def length(case: Case) -> int:

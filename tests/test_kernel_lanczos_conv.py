@@ -1,4 +1,4 @@
-"""The native Lanczos decimation and its adjoint, alone and after a convolution, against the reference."""
+"""The native Lanczos decimation, alone and as one operation with a convolution, against the reference."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from dipedge.kernels.lanczos_conv import CASES, Case
+from dipedge.kernels.conv_norm_act.reference import convolve
+from dipedge.kernels.lanczos_conv import CASES, CONV_CASES, Case, ConvCase
 from dipedge.kernels.lanczos_conv.reference import conv_decimate, decimate, phase_of, weights
+from tests import native_convolutions
+from tests.native_convolutions import Comparison, Convolve, Shapes
 from tests.native_kernels import (
     ISAS,
     Arrays,
@@ -24,10 +28,15 @@ from tests.native_kernels import (
     run,
     scaled,
     tensor,
+    with_bf16,
 )
-from tests.tolerance import all_faults, faults, size, tolerance
+from tests.tolerance import all_faults, cell_tolerance, faults, size, tolerance
 
 WRONG = Case(2, 2, 3, 9, 12)
+WRONG_CONV = ConvCase(3, 5, 13, 18)
+
+
+# Decimation alone -------------------------------------------------------------------------------------
 
 
 @cache
@@ -43,8 +52,9 @@ def allowed(case: Case) -> float:
     return tolerance(4 * (2 * case.lobes * case.factor + 1))
 
 
-def options(case: Case) -> dict:
-    return {"scale": case.factor, "lobes": case.lobes}
+def options(case: Case | ConvCase) -> dict:
+    given = {"scale": case.factor, "lobes": case.lobes}
+    return {**given, "padding": case.padding} if isinstance(case, ConvCase) else given
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -75,18 +85,6 @@ def test_the_weights_are_those_of_the_reference_in_float64(factor, lobes):
     assert faults(np.array(found), wanted, tolerance(len(wanted), dtype=np.float64)) == []
 
 
-@pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize(("kernel", "factor", "lobes"), [(1, 2, 2), (3, 2, 3), (5, 4, 2)])
-def test_decimation_after_a_convolution_is_that_of_the_reference(kernel, factor, lobes, isa):
-    x, weight, bias = draw(1, 19, 22, 3), draw(2, 5, 3, kernel, kernel), draw(3, 5)
-    full = _native.conv_forward(x, weight, bias, 1, "reflection", isa)
-    found = _native.lanczos_decimate(full, factor, lobes, isa)
-    of_weights = (torch.tensor(values, dtype=torch.float64) for values in (weight, bias))
-    wanted = picture(conv_decimate(tensor(x), *of_weights, factor, lobes))
-    length = kernel**2 * 3 + 4 * (2 * lobes * factor + 1)
-    assert faults(found, wanted, tolerance(length), kernel * np.sqrt(3) * size(weight)) == []
-
-
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
@@ -94,7 +92,7 @@ def test_decimation_after_a_convolution_is_that_of_the_reference(kernel, factor,
         ("dx", scaled), ("dx", last_column_repeated), ("dx", first_row_missing), ("dx", one_value_off),
     ],
 )  # fmt: skip
-def test_a_wrong_result_fails_the_judgement(name, wrong):
+def test_a_wrong_decimation_fails_the_judgement(name, wrong):
     arrays, wanted = prepared(WRONG)
     found = run("lanczos_conv", arrays, options(WRONG))
     assert all_faults(found, wanted, allowed(WRONG), {}) == {}
@@ -105,3 +103,169 @@ def test_the_other_window_fails_the_judgement():
     arrays, wanted = prepared(WRONG)
     found = run("lanczos_conv", arrays, {**options(WRONG), "lobes": 3})
     assert set(all_faults(found, wanted, allowed(WRONG), {})) == {"y", "dx"}
+
+
+# Convolution and decimation as one operation ----------------------------------------------------------
+
+
+def of(case: ConvCase) -> tuple[Convolve, Shapes]:
+    def compute(x, weight):
+        return conv_decimate(x, weight, None, case.factor, case.lobes, case.padding)
+
+    small = (-(-case.height // case.factor), -(-case.width // case.factor), case.out)
+    weight = (case.out, case.into, case.kernel, case.kernel)
+    return compute, Shapes((case.height, case.width, case.into), weight, small)
+
+
+@cache
+def plain(case: ConvCase) -> Comparison:
+    return native_convolutions.plain(*of(case))
+
+
+@cache
+def chained(case: ConvCase, slope: float = 0.2, behind: bool = True) -> Comparison:
+    return native_convolutions.chained(*of(case), slope, behind, cell=case.factor)
+
+
+# A norm over two to four pixels leaves nothing of its gradient but rounding.
+CHAINED_CASES = [
+    case
+    for case in CONV_CASES
+    if not 2 <= -(-case.height // case.factor) * -(-case.width // case.factor) <= 4
+]
+
+
+def length(case: ConvCase) -> int:
+    """Of all sums on the way: taps and channels both ways, the filter's taps, the statistics' pixels."""
+    taps = 4 * (2 * max(case.lobes, 1) * case.factor + 1)
+    return case.kernel**2 * (case.into + case.out) + taps + case.height * case.width
+
+
+def allowed_of(case: ConvCase) -> float:
+    return tolerance(length(case), roundings=16)
+
+
+def allowed_in_bf16(case: ConvCase) -> float:
+    """A convolution's six roundings to bfloat16, and that of the filtered rows."""
+    return cell_tolerance(length(case), cells=7)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("case", CONV_CASES, ids=str)
+def test_the_decimated_convolution_and_its_gradients_are_those_of_the_reference(case, isa):
+    arrays, wanted, scales = plain(case)
+    found = run("lanczos_conv", arrays, options(case), isa)
+    assert all_faults(found, wanted, allowed_of(case), scales) == {}
+    assert_threads_change_nothing("lanczos_conv", arrays, options(case), isa, found)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("case", CHAINED_CASES, ids=str)
+def test_the_chain_of_norms_and_decimated_convolution_is_that_of_the_reference(case, isa):
+    arrays, wanted, scales = chained(case)
+    found = run("lanczos_conv", arrays, options(case), isa)
+    assert all_faults(found, wanted, allowed_of(case), scales) == {}
+    assert_threads_change_nothing("lanczos_conv", arrays, options(case), isa, found)
+
+
+# As in test_kernel_conv_norm_act: a norm behind with slope 1, the activation with the layer before.
+BF16_CHAINS = {
+    "a picture": plain,
+    "a layer": lambda case: chained(case, 0.2, False),
+    "a layer, with a norm behind": lambda case: chained(case, 1.0),
+}
+
+
+@with_bf16
+@pytest.mark.parametrize("chain", BF16_CHAINS)
+@pytest.mark.parametrize("case", CONV_CASES, ids=str)
+def test_the_decimated_convolution_in_bfloat16_is_that_of_the_reference(case, chain, isa):
+    arrays, wanted, scales = BF16_CHAINS[chain](case)
+    settings = {**options(case), "bf16": True, "slope": 1.0 if "dz" in arrays else 0.2}
+    found = run("lanczos_conv", arrays, settings, isa)
+    assert all_faults(found, wanted, allowed_in_bf16(case), scales) == {}
+    assert_threads_change_nothing("lanczos_conv", arrays, settings, isa, found)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_the_gradients_are_the_transposes_of_the_operation(kernel, isa):
+    """y is linear in x and in the weights: <y, dy> = <x, dx> = <weight, dweight>."""
+    case = ConvCase(5, 7, 31, 26, kernel)
+    arrays, _, _ = plain(case)
+    found = run("lanczos_conv", arrays, options(case), isa)
+    products = [
+        (np.float64(one) * other).sum()
+        for one, other in (
+            (found["y"], arrays["dy"]),
+            (found["dx"], arrays["x"]),
+            (found["dweight"], arrays["weight"]),
+        )
+    ]
+    scale = np.sqrt(arrays["dy"].size) * size(found["y"]) * size(arrays["dy"])
+    assert max(products) - min(products) < allowed_of(case) * scale
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_the_bias_and_its_gradient_pass_the_decimation_unchanged(kernel, isa):
+    x, weight, bias = draw(1, 19, 22, 3), draw(2, 5, 3, kernel, kernel), draw(3, 5)
+    dy = draw(4, 10, 11, 5)
+    found = _native.lanczos_conv_forward(x, weight, bias, 2, 2, isa)
+    gradients = _native.lanczos_conv_backward(x, weight, dy, 2, 2, isa)
+    leaves = tensor(x), *(torch.tensor(w, dtype=torch.float64).requires_grad_() for w in (weight, bias))
+    y = conv_decimate(*leaves, 2, 2)
+    y.backward(tensor(dy).detach())
+    case = ConvCase(3, 5, 19, 22, kernel)
+    scale = kernel * np.sqrt(3) * size(weight)
+    assert faults(found, picture(y), allowed_of(case), scale) == []
+    assert faults(gradients[2], leaves[2].grad.numpy(), allowed_of(case), np.sqrt(110.0)) == []
+    assert faults(gradients[1], leaves[1].grad.numpy(), allowed_of(case), np.sqrt(110.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("y", scaled), ("y", last_column_repeated), ("y", one_value_off),
+        ("z", scaled), ("z", last_column_repeated), ("z", first_row_missing),
+        ("dx", scaled), ("dx", last_column_repeated), ("dx", first_row_missing), ("dx", one_value_off),
+        ("dweight", scaled), ("dweight", one_value_off),
+        ("dgamma", scaled), ("dbeta", scaled), ("dx_gamma", scaled), ("dx_beta", one_value_off),
+    ],
+)  # fmt: skip
+def test_a_wrong_decimated_convolution_fails_the_judgement(name, wrong):
+    arrays, wanted, scales = chained(WRONG_CONV)
+    found = run("lanczos_conv", arrays, options(WRONG_CONV))
+    allowed = allowed_of(WRONG_CONV)
+    assert all_faults(found, wanted, allowed, scales) == {}
+    assert list(all_faults({**found, name: wrong(found[name])}, wanted, allowed, scales)) == [name]
+
+
+@with_bf16
+@pytest.mark.parametrize("wrong", [last_column_repeated, first_row_missing, lambda values: 1.03 * values])
+@pytest.mark.parametrize("name", ["y", "dx"])
+def test_a_wrong_decimated_convolution_fails_the_judgement_in_bfloat16(name, wrong, isa):
+    arrays, wanted, scales = chained(WRONG_CONV, 0.2, False)
+    found = run("lanczos_conv", arrays, {**options(WRONG_CONV), "bf16": True}, isa)
+    allowed = allowed_in_bf16(WRONG_CONV)
+    assert all_faults(found, wanted, allowed, scales) == {}
+    assert list(all_faults({**found, name: wrong(found[name])}, wanted, allowed, scales)) == [name]
+
+
+@pytest.mark.parametrize("change", [{"lobes": 3}, {"lobes": 0}, {"padding": "zero"}])
+def test_another_filter_or_padding_fails_the_judgement(change):
+    arrays, wanted, scales = plain(WRONG_CONV)
+    found = run("lanczos_conv", arrays, {**options(WRONG_CONV), **change})
+    assert set(all_faults(found, wanted, allowed_of(WRONG_CONV), scales)) == {"y", "dx", "dweight"}
+
+
+def test_filtering_ahead_without_regard_to_the_border_fails_the_judgement():
+    """Inside it is the same to filter first and convolve with stride 2; at the border it is not."""
+    arrays, wanted, _ = plain(WRONG_CONV)
+    kernel = weights(2, 2, 0.5).expand(3, 1, -1)
+    x = F.pad(tensor(arrays["x"]).detach(), (3, 4, 3, 4), mode="replicate")
+    filtered = F.conv2d(F.conv2d(x, kernel[..., None], groups=3), kernel[:, :, None], groups=3)
+    swapped = picture(convolve(filtered, torch.tensor(arrays["weight"]).double(), None, 2, "reflection"))
+    inside = (slice(2, -3), slice(2, -3))
+    assert faults(swapped[inside], wanted["y"][inside], allowed_of(WRONG_CONV)) == []
+    assert faults(swapped, wanted["y"], allowed_of(WRONG_CONV)) != []

@@ -37,11 +37,22 @@ ROUNDING = 3e-7  # five times the largest relative error of one float32 operatio
 Configuration = tuple[Prior, Task, tuple[int, int, int]]
 
 
+def of(encoding, levels=THREE, task=None, shape=(21, 18, 3), **network) -> Configuration:
+    return Prior(encoding, Hourglass(levels, **network)), task or Denoise(), shape
+
+
+def decimations() -> Iterator[tuple[str, Configuration]]:
+    """What goes down otherwise than by stride: over tiles, kernels of any size, Fourier features."""
+    levels = (Level(17, 8, 4, 5, 3), Level(8, 33, 3, 3, 1), Level(16, 8, 4, 1))
+    for down in ("avg", "max", "lanczos2", "lanczos3"):
+        yield f"{down}, mixed kernels, over tiles", of(Noise(3), levels, shape=(9, 391, 1), downsample=down)
+        for name, learned in (("fixed", False), ("learned", True)):
+            encoding = Fourier(4, learned=learned)
+            yield f"{down} of {name} frequencies", of(encoding, POINTWISE, shape=(23, 38, 3), downsample=down)
+
+
 def configurations() -> Iterator[tuple[str, Configuration]]:
     """One of everything the descriptions can say, at sizes that are odd, wide, or end in one pixel."""
-
-    def of(encoding, levels=THREE, task=None, shape=(21, 18, 3), **network):
-        return Prior(encoding, Hourglass(levels, **network)), task or Denoise(), shape
 
     for down in DOWNSAMPLINGS:
         for up in UPSAMPLINGS:
@@ -77,6 +88,7 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
         for up in UPSAMPLINGS:
             encoding = Fourier(learned=learned)
             yield f"subsampled, {name}, {up}", of(encoding, POINTWISE, shape=(23, 18, 3), upsample=up)
+    yield "subsampled, lanczos2", of(Fourier(4), POINTWISE, shape=(23, 18, 3), downsample="lanczos2")
     yield "subsampled, one level", of(Fourier(4), POINTWISE[:1], shape=(8, 9, 1))
     below = (Level(8, 8, 0, 1, 1), Level(8, 8, 4))
     yield "subsampled, 3x3 below, no skip", of(Fourier(4), below, shape=(20, 30, 3))
@@ -84,7 +96,7 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
     yield "subsampled, mask, two tiles", of(Fourier(4), POINTWISE[:2], task, (5, 401, 3), **bare)
 
 
-CONFIGURATIONS = dict(configurations())
+CONFIGURATIONS = {**dict(configurations()), **dict(decimations())}
 
 
 def prepared(engine: str, precision: str, name: str, seed: int, make_z: bool = False) -> Program:
@@ -216,11 +228,8 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
-STRIDED = [name for name, (prior, *_) in CONFIGURATIONS.items() if prior.network.downsample == "stride"]
-
-
 @with_bf16
-@pytest.mark.parametrize("name", STRIDED)
+@pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients(name, isa, monkeypatch):
     """With slope 1: values rounded to 8 bits change sides at LeakyReLU's corner in every layer, and the
     gradient of a net of a few hundred pixels with them (by 10 to 50 %), whatever computes it."""
@@ -240,7 +249,9 @@ def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients
     found_all, wanted_all = (
         np.concatenate([answer.gradients[key].ravel() for key in keys]) for answer in answers
     )
-    assert cosine(found_all, wanted_all) > 0.99
+    # Which of four pixels is the largest changes with rounding too, and no slope helps there.
+    maxima = prior.network.downsample == "max"
+    assert cosine(found_all, wanted_all) > (0.98 if maxima else 0.99)
     large = [key for key in keys if size(wanted.gradients[key]) > 0.1 * size(wanted_all)]
     assert large and min(cosine(found.gradients[key], wanted.gradients[key]) for key in large) > 0.9
 
@@ -249,9 +260,7 @@ def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients
 def test_a_precision_that_cannot_be_had_is_an_error_that_says_why(isa, monkeypatch):
     monkeypatch.setenv("DIPEDGE_ISA", isa)
     with pytest.raises(EngineError, match="no precision 'fp8'; it takes auto, fp32, bf16"):
-        prepared("native", "fp8", STRIDED[0], 0)
-    with pytest.raises(EngineError, match=r"'bf16' needs|takes downsample 'stride' only; .* 'avg'"):
-        prepared("native", "bf16", "avg, bilinear, reflection", 0)
+        prepared("native", "fp8", next(iter(CONFIGURATIONS)), 0)
     if isa not in BF16_ISAS:
         with pytest.raises(EngineError, match=f"instruction set '{isa}' does not"):
-            prepared("native", "bf16", STRIDED[0], 0)
+            prepared("native", "bf16", next(iter(CONFIGURATIONS)), 0)

@@ -37,17 +37,9 @@ no_bf16 = pytest.mark.skipif(
     not _native.multiplies_bf16(_native.runnable_isas().split()[-1]),
     reason="this processor multiplies no bf16",
 )
-# bfloat16 takes strided downsampling only.
-IN_BF16 = (
-    "noise perturbed",
-    "fixed frequencies",
-    "learned frequencies perturbed",
-    "features perturbed",
-    "subsampled",
-)
 every_fit = pytest.mark.parametrize(
     ("name", "precision"),
-    [(name, "fp32") for name in FITS] + [pytest.param(name, "bf16", marks=no_bf16) for name in IN_BF16],
+    [(name, "fp32") for name in FITS] + [pytest.param(name, "bf16", marks=no_bf16) for name in FITS],
 )
 
 

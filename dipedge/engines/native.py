@@ -63,7 +63,7 @@ def chosen_isa() -> str:
     return wanted or runnable[-1]
 
 
-def uses_bf16(prior: Prior, precision: str) -> bool:
+def uses_bf16(precision: str) -> bool:
     """Whether activations are kept and multiplied in bfloat16.
 
     "auto" takes it where the processor multiplies it in tiles (AMX), four times as fast as float32. The
@@ -74,16 +74,11 @@ def uses_bf16(prior: Prior, precision: str) -> bool:
         EngineError: "bf16" was asked for and cannot be had.
     """
     isa = chosen_isa()
-    refusal = None
-    if not _native.multiplies_bf16(isa):
-        refusal = f"precision 'bf16' needs a processor that multiplies bf16; instruction set {isa!r} does not"
-    elif prior.network.downsample != "stride":
-        refusal = (
-            f"precision 'bf16' takes downsample 'stride' only; this prior has {prior.network.downsample!r}"
+    if precision == "bf16" and not _native.multiplies_bf16(isa):
+        raise EngineError(
+            f"precision 'bf16' needs a processor that multiplies bf16; instruction set {isa!r} does not"
         )
-    if precision == "bf16" and refusal:
-        raise EngineError(refusal)
-    return refusal is None and (precision == "bf16" or (precision == "auto" and isa == "amx"))
+    return precision == "bf16" or (precision == "auto" and isa == "amx")
 
 
 def _network(prior: Prior) -> dict[str, object]:
@@ -132,7 +127,7 @@ class NativeEngine:
         Raises:
             EngineError: ``settings.subsample`` with a prior or task it is not for;
                 a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
-                does not multiply it or the net decimates otherwise than by stride; an unusable DIPEDGE_ISA.
+                does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
         """
@@ -145,7 +140,7 @@ class NativeEngine:
         if not 1 <= threads <= 1024:
             raise InputError(f"threads is {threads}; it must be 1 to 1024")
         check_subsampled(prior, task, settings)
-        bf16 = uses_bf16(prior, settings.precision)
+        bf16 = uses_bf16(settings.precision)
         with _memory_errors():
             return NativeProgram(prior, task, shape, settings, threads, bf16)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dipedge.kernels.conv_norm_act.reference import conv_norm_act, convolve, norm_act
-from dipedge.kernels.lanczos_conv.reference import decimate
+from dipedge.kernels.lanczos_conv.reference import conv_decimate
 from dipedge.kernels.pool import reference as pool
 from dipedge.kernels.residual_loss.reference import head
 from dipedge.kernels.upsample_merge.reference import upsample_merge
@@ -39,14 +39,11 @@ def _down(network: Hourglass, parameters: Parameters, name: str, x: Tensor) -> T
     weight, bias = parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
     if network.downsample == "stride":
         x = convolve(x, weight, bias, 2, network.padding)
+    elif network.downsample == "max":
+        x = pool.largest(convolve(x, weight, bias, 1, network.padding))
     else:
-        x = convolve(x, weight, bias, 1, network.padding)
-        if network.downsample == "avg":
-            x = pool.avg(x)
-        elif network.downsample == "max":
-            x = pool.largest(x)
-        else:
-            x = decimate(x, 2, lobes=2 if network.downsample == "lanczos2" else 3)
+        lobes = {"avg": 0, "lanczos2": 2, "lanczos3": 3}[network.downsample]
+        x = conv_decimate(x, weight, bias, 2, lobes, network.padding)
     gamma, beta = parameters[f"{name}.bn.weight"], parameters[f"{name}.bn.bias"]
     return norm_act(x, gamma, beta, network.bn_eps, network.slope)
 

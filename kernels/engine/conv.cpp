@@ -60,7 +60,7 @@ bool Conv<Cell>::tap_rows_split() const {
 
 template <class Cell>
 size_t Conv<Cell>::partial_floats() const {
-    const Slabs slabs = shape_.kernel == 1 ? Slabs(source_.size) : weight_slabs();
+    const Slabs slabs = pointwise() ? Slabs(source_.size) : weight_slabs();
     return (size_t)slabs.count * weight_floats();
 }
 
@@ -120,8 +120,7 @@ void Conv<Cell>::forward_tile(const Context& context, const Tile& tile, Buffer* 
             const Cell* packed_row = ring.row(row * shape_.stride - margin() + ky);
             for (int kx = 0; kx < k; ++kx) {
                 const size_t index = (size_t)ky * k + kx;
-                tap[index] = {packed_row + (size_t)kx * source_.size.padded,
-                              packed_.data() + index * forward_cells_};
+                tap[index] = {packed_row + (size_t)kx * source_.size.padded, packed((int)index)};
             }
         }
         kernels.multiply(tap, taps(), depth_, out_.padded, tile.columns(),
@@ -137,7 +136,7 @@ void Conv<Cell>::backward(const Context& context, const OutputGradient<Cell>& fr
                           bool first, bool last) {
     Norm* norm = source_.d ? source_.own_norm() : nullptr;
     if (norm && last) norm->clear_sums();
-    if (shape_.kernel == 1) {
+    if (pointwise()) {
         pointwise_backward(context, from, partials, first, last);
     } else {
         weight_gradient(context, from, partials);

@@ -56,6 +56,10 @@ class Conv {
     // Repacks the weights for both directions; once after every update.
     virtual void pack_weights(const Context& context);
 
+    // The packed weights of tap ky * kernel + kx, for the forward pass and for the gradient by the input.
+    const Cell* packed(int tap) const { return packed_.data() + tap * forward_cells_; }
+    const Cell* packed_transposed(int tap) const { return packed_transposed_.data() + tap * backward_cells_; }
+
     // y = conv(source); adds y's moments to `norm` when given, and finishes it.
     virtual void forward(const Context& context, Buffer* y, Norm* norm);
 
@@ -65,24 +69,32 @@ class Conv {
                           bool first, bool last);
 
   protected:
+    struct Tile;
     // Before anything is derived from the output's size.
     void resize(int height, int width) { out_.height = height, out_.width = width; }
     const float* weights() const { return weights_; }
     float* gradient() const { return gradient_; }
-
-  private:
-    struct Tile;
     int taps() const { return shape_.kernel * shape_.kernel; }
     int margin() const { return (shape_.kernel - 1) / 2; }
-    size_t row_pixels() const { return (size_t)tile_width * shape_.stride + shape_.kernel; }
+
+    // Whether one pass over the pixels makes both gradients.
+    virtual bool pointwise() const { return shape_.kernel == 1; }
     Slabs weight_slabs() const;
+
+    // The slab's rows of a tile of y; of the weight gradient's taps in rows [first_ky, last_ky); of the
+    // gradient by the input.
+    virtual void forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm,
+                              Scratch scratch);
+    virtual void weight_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile,
+                             int first_ky, int last_ky, float* dw, Scratch scratch);
+    virtual void input_gradient(const Context& context, const OutputGradient<Cell>& from, bool first,
+                                bool last);
+
+  private:
+    size_t row_pixels() const { return (size_t)tile_width * shape_.stride + shape_.kernel; }
     bool tap_rows_split() const;
-    void forward_tile(const Context& context, const Tile& tile, Buffer* y, Norm* norm, Scratch scratch);
-    void weight_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile, int first_ky,
-                     int last_ky, float* dw, Scratch scratch);
     void weight_gradient(const Context& context, const OutputGradient<Cell>& from, Buffer* partials);
     void add_partials(const Context& context, const Buffer* partials, int count);
-    void input_gradient(const Context& context, const OutputGradient<Cell>& from, bool first, bool last);
     void input_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile, bool first,
                     bool last, Scratch scratch);
     void pointwise_backward(const Context& context, const OutputGradient<Cell>& from, Buffer* partials,

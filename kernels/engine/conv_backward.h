@@ -7,24 +7,6 @@
 #include "engine/conv_tile.h"
 
 namespace dipedge {
-namespace {
-
-// Rows of the output's gradient, turned for multiply_outer where the cells want that.
-template <class Cell>
-struct GradientRow {
-    GradientRow(const ConvKernels<Cell>& kernels, int columns, int padded, Scratch& scratch)
-        : plain(scratch.template take<Cell>((size_t)columns * padded)),
-          turned(kernels.turns ? scratch.template take<Cell>(kernels.right_size(columns, padded)) : plain) {}
-
-    void turn(const ConvKernels<Cell>& kernels, int columns, int padded) {
-        if (kernels.turns) kernels.turn_right(plain, columns, padded, turned);
-    }
-
-    Cell *plain, *turned;
-};
-
-}  // namespace
-
 template <class Cell>
 void Conv<Cell>::weight_tile(const Context& context, const OutputGradient<Cell>& from, const Tile& tile,
                              int first_ky, int last_ky, float* dw, Scratch scratch) {

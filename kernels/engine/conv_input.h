@@ -107,7 +107,7 @@ void Conv<Cell>::input_tile(const Context& context, const OutputGradient<Cell>& 
                 if (at % stride) continue;
                 const size_t index = (size_t)uses[u].ky * k + kx;
                 tap[taps_used++] = {ring.at(uses[u].output_row, floor_div(at, stride)),
-                                    packed_transposed_.data() + index * backward_cells_};
+                                    packed_transposed((int)index)};
             }
         }
         if (taps_used) {

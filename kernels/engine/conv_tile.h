@@ -1,5 +1,5 @@
-// One tile of a convolution's work: a slab's rows by at most tile_width columns, and the ring of packed
-// source rows that the rows of a tile share.
+// One tile of a convolution's work: a slab's rows by at most tile_width columns, the ring of packed source
+// rows that the rows of a tile share, and a row of the output's gradient.
 #pragma once
 
 #include <algorithm>
@@ -99,6 +99,20 @@ class RowRing {
     bool turns_;
     size_t slot_cells_;
     int held_[7];  // which row each slot holds
+};
+
+// Rows of the output's gradient, turned for multiply_outer where the cells want that.
+template <class Cell>
+struct GradientRow {
+    GradientRow(const ConvKernels<Cell>& kernels, int columns, int padded, Scratch& scratch)
+        : plain(scratch.template take<Cell>((size_t)columns * padded)),
+          turned(kernels.turns ? scratch.template take<Cell>(kernels.right_size(columns, padded)) : plain) {}
+
+    void turn(const ConvKernels<Cell>& kernels, int columns, int padded) {
+        if (kernels.turns) kernels.turn_right(plain, columns, padded, turned);
+    }
+
+    Cell *plain, *turned;
 };
 
 // Calls body(begin, end) for tiles of at most tile_width columns.

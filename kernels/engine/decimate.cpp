@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "lanczos_conv/cpu.h"
-#include "pool/cpu.h"
 
 namespace dipedge {
 
@@ -74,29 +73,6 @@ void LanczosDecimation::adjoint(const Context& context, const float* from, float
             context.kernels->lanczos->add_scaled(weight, workspace + seen_by * row_floats, row_floats,
                                                  gathered);
         }
-    });
-}
-
-void pool_forward(const Context& context, const Geometry& in, bool maximum, const float* from, float* to) {
-    const size_t row_floats = (size_t)in.width * in.padded;
-    const size_t out_floats = (size_t)((in.width + 1) / 2) * in.padded;
-    context.pool->run((in.height + 1) / 2, [&](int row, int) {
-        const float* top = from + 2 * row * row_floats;
-        const float* bottom = 2 * row + 1 < in.height ? top + row_floats : nullptr;
-        context.kernels->pool->forward(top, bottom, in.width, in.padded, maximum, to + row * out_floats);
-    });
-}
-
-void pool_adjoint(const Context& context, const Geometry& in, bool maximum, const float* gradient,
-                  const float* from, float* to) {
-    const size_t row_floats = (size_t)in.width * in.padded;
-    const size_t out_floats = (size_t)((in.width + 1) / 2) * in.padded;
-    context.pool->run((in.height + 1) / 2, [&](int row, int) {
-        const size_t offset = 2 * row * row_floats;
-        const bool has_bottom = 2 * row + 1 < in.height;
-        context.kernels->pool->backward(
-            gradient + row * out_floats, from + offset, has_bottom ? from + offset + row_floats : nullptr,
-            in.width, in.padded, maximum, to + offset, has_bottom ? to + offset + row_floats : nullptr);
     });
 }
 

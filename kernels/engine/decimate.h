@@ -1,4 +1,5 @@
-// Decimation of a whole picture: 2x2 pooling, and separable Lanczos; forward and adjoint.
+// Separable Lanczos decimation of a whole picture, forward and adjoint: what the data term of
+// super-resolution does to an output. Behind a convolution it is one operation: engine/decimated_conv.h.
 #pragma once
 
 #include <vector>
@@ -29,10 +30,5 @@ class LanczosDecimation {
     std::vector<float> weights_;
     std::vector<std::vector<std::pair<int, float>>> rows_seen_;  // per input row: output rows, weights
 };
-
-// 2x2 pooling of padded channels; `from` of the adjoint is the gradient by the pooled picture.
-void pool_forward(const Context& context, const Geometry& in, bool maximum, const float* from, float* to);
-void pool_adjoint(const Context& context, const Geometry& in, bool maximum, const float* gradient,
-                  const float* from, float* to);
 
 }  // namespace dipedge

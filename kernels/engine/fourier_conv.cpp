@@ -1,5 +1,7 @@
 #include "engine/fourier_conv.h"
 
+#include <algorithm>
+
 #include "conv_norm_act/cpu.h"
 #include "engine/conv_tile.h"
 #include "fourier_mlp/cpu.h"
@@ -12,18 +14,28 @@ FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, int s
     : Conv<Cell>(encoding.source(), out_channels, ConvShape{1, stride, true}),
       encoding_(encoding),
       sampling_(sampling),
-      columns_{encoding.columns(), {}, {}},
-      rows_{encoding.rows(), {}, {}} {
+      columns_{encoding.columns(), {}, {}, nullptr, {}},
+      rows_{encoding.rows(), {}, {}, nullptr, {}} {
     if (sampling) this->resize(sampling->height(), sampling->width());
     for (Axis* axis : {&columns_, &rows_}) {
         const int count = axis == &columns_ ? out().width : out().height;
         for (int i = 0; i < count; ++i) axis->positions.push_back(i * stride);
         axis->values.resize((size_t)count * half());
+        axis->gradient.resize(axis->values.size());
     }
     packed_.resize(this->weight_floats());
     column_part_.resize((size_t)out().width * out().padded);
     row_part_.resize((size_t)out().height * out().padded);
     row_sums_.resize(row_part_.size());
+}
+
+template <class Cell>
+FourierConv<Cell>::FourierConv(Encoding<Cell>& encoding, int out_channels, const DecimationFilter& filter)
+    : FourierConv(encoding, out_channels, filter.step) {
+    for (Axis* axis : {&columns_, &rows_}) {
+        axis->filter = std::make_unique<FilterAxis>(axis->table.count, filter, 1, true);
+        for (int i = 0; i < axis->count(); ++i) axis->positions[i] = axis->filter->first(i);
+    }
 }
 
 // The column sums of every slab.
@@ -46,12 +58,18 @@ void FourierConv<Cell>::pack_weights(const Context& context) {
     }
 }
 
+// The tables are a row and a column of the picture: plain loops.
 template <class Cell>
 void FourierConv<Cell>::gather(Axis& axis, const std::vector<int>* sampled) {
     if (sampled) axis.positions = *sampled;
+    std::fill(axis.values.begin(), axis.values.end(), 0.0f);
     for (int i = 0; i < axis.count(); ++i) {
-        std::memcpy(axis.values.data() + (size_t)i * half(),
-                    axis.table.values.data() + (size_t)axis.positions[i] * half(), sizeof(float) * half());
+        float* to = axis.values.data() + (size_t)i * half();
+        for (int q = 0; q < axis.window(); ++q) {
+            const float* from = axis.table.values.data() + (size_t)(axis.positions[i] + q) * half();
+            const float weight = (float)axis.weight(i, q);
+            for (int k = 0; k < half(); ++k) to[k] += weight * from[k];
+        }
     }
 }
 
@@ -126,14 +144,26 @@ void FourierConv<Cell>::add_weight_gradient(const Context& context, Axis& axis, 
     if (!encoding_.spec().learned) return;
     context.pool->run(count, [&](int position, int) {
         const float* sum = sums + (size_t)position * out().padded;
-        double* to = axis.table.gradient.data() + (size_t)axis.positions[position] * half();
         for (int k = 0; k < half(); ++k) {
             const float* w = this->weights() + offset + (size_t)k * out().padded;
             double total = 0;
             for (int c = 0; c < out().channels; ++c) total += (double)w[c] * sum[c];
-            to[k] += total;
+            axis.gradient[(size_t)position * half() + k] = total;
         }
     });
+    add_table_gradient(axis);
+}
+
+// From the values to the entries they came from; windows overlap, so on one thread.
+template <class Cell>
+void FourierConv<Cell>::add_table_gradient(const Axis& axis) const {
+    for (int i = 0; i < axis.count(); ++i) {
+        const double* from = axis.gradient.data() + (size_t)i * half();
+        for (int q = 0; q < axis.window(); ++q) {
+            double* to = axis.table.gradient.data() + (size_t)(axis.positions[i] + q) * half();
+            for (int k = 0; k < half(); ++k) to[k] += axis.weight(i, q) * from[k];
+        }
+    }
 }
 
 template class FourierConv<float>;

@@ -1,14 +1,18 @@
 // A pointwise convolution of Fourier features that never makes the features: two tables and an add.
 #pragma once
 
+#include <memory>
+
 #include "engine/conv.h"
 #include "engine/encoding.h"
+#include "engine/filter_axis.h"
 #include "engine/sampling.h"
 
 namespace dipedge {
 
 // y[i, j] = U[j] + V[i] with U the column features times the first half of the weights, V the row
-// features times the second half. See kernels/fourier_mlp.
+// features times the second half. See kernels/fourier_mlp. A decimation behind it acts on U along the columns
+// and on V along the rows, because its weights sum to 1: the two tables are decimated, and nothing else.
 template <class Cell>
 class FourierConv : public Conv<Cell> {
   public:
@@ -17,6 +21,7 @@ class FourierConv : public Conv<Cell> {
 
     // With a `sampling` (and stride 1) the output has the sampled pixels only.
     FourierConv(Encoding<Cell>& encoding, int out_channels, int stride, const Sampling* sampling = nullptr);
+    FourierConv(Encoding<Cell>& encoding, int out_channels, const DecimationFilter& filter);
 
     size_t partial_floats() const override;
     size_t scratch_bytes() const override;
@@ -26,17 +31,23 @@ class FourierConv : public Conv<Cell> {
                   bool last) override;
 
   private:
-    // The entries of a table that this convolution reads, [positions][half], and where they came from.
+    // The features of one side that this convolution multiplies, [positions][half], and where they came from:
+    // entries of a table, or with a filter sums of neighbouring ones.
     struct Axis {
         FeatureTable& table;
         std::vector<int> positions;
         std::vector<float> values;
+        std::unique_ptr<FilterAxis> filter;
+        std::vector<double> gradient;  // by the values
         int count() const { return (int)positions.size(); }
+        int window() const { return filter ? filter->window() : 1; }
+        double weight(int i, int q) const { return filter ? filter->weights(i)[q] : 1.0; }
     };
 
     int half() const { return this->depth() / 2; }
     void gather(Axis& axis, const std::vector<int>* sampled);
     void add_weight_gradient(const Context& context, Axis& axis, const float* sums, int first_row);
+    void add_table_gradient(const Axis& axis) const;
 
     Encoding<Cell>& encoding_;
     const Sampling* sampling_;

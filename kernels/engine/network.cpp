@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "conv_norm_act/cpu.h"
+#include "engine/decimated_conv.h"
 #include "engine/fourier_conv.h"
+#include "engine/pool.h"
 
 namespace dipedge {
 
@@ -64,18 +66,34 @@ void Network<Cell>::add_norm(const std::string& name, Norm& norm, const Source<C
     });
 }
 
+// A convolution with what decimates it, as one operation where that is linear: maxima are taken apart.
+template <class Cell>
+static std::unique_ptr<Conv<Cell>> make_conv(Encoding<Cell>& encoding, Source<Cell>& source, int channels,
+                                             int kernel, bool reflect, Downsample down,
+                                             const Sampling* sampling) {
+    const bool features = &source == &encoding.source() && !encoding.dense();
+    if (down == Downsample::avg || down == Downsample::lanczos2 || down == Downsample::lanczos3) {
+        const DecimationFilter filter = down == Downsample::avg
+                                            ? average_filter()
+                                            : lanczos_filter(2, down == Downsample::lanczos2 ? 2 : 3);
+        if (features) return std::make_unique<FourierConv<Cell>>(encoding, channels, filter);
+        return std::make_unique<DecimatedConv<Cell>>(source, channels, kernel, reflect, filter);
+    }
+    const int stride = down == Downsample::stride ? 2 : 1;
+    // Of a sampled picture's z only what keeps its size reads the sampled pixels.
+    if (features) {
+        return std::make_unique<FourierConv<Cell>>(encoding, channels, stride,
+                                                   down == Downsample::none ? sampling : nullptr);
+    }
+    return std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, reflect});
+}
+
 // A bias ahead of a batch norm changes nothing and has no gradient; it is kept for its name's sake (files
 // and other engines have it) and takes no part in any kernel.
 template <class Cell>
 Conv<Cell>* Network<Cell>::add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel,
-                                    int stride) {
-    if (&source == &encoding_->source() && !encoding_->dense()) {
-        convs_.push_back(std::make_unique<FourierConv<Cell>>(*encoding_, channels, stride,
-                                                             stride == 1 ? sampling_.get() : nullptr));
-    } else {
-        convs_.push_back(
-            std::make_unique<Conv<Cell>>(source, channels, ConvShape{kernel, stride, spec_.reflect}));
-    }
+                                    Downsample down) {
+    convs_.push_back(make_conv(*encoding_, source, channels, kernel, spec_.reflect, down, sampling_.get()));
     Conv<Cell>* conv = convs_.back().get();
     std::vector<int> places;
     for (int channel = 0; channel < source.size.channels; ++channel) {
@@ -103,7 +121,7 @@ Layer<Cell>* Network<Cell>::add_layer(const std::string& name, const Geometry& s
 template <class Cell>
 Layer<Cell>* Network<Cell>::add_conv_layer(const std::string& name, Source<Cell>& source, int channels,
                                            int kernel, Conv<Cell>*& conv) {
-    conv = add_conv(name, source, channels, kernel, 1);
+    conv = add_conv(name, source, channels, kernel, Downsample::none);
     Layer<Cell>* layer = add_layer(name, conv->out());
     std::vector<Buffer*> uses = source.reads();
     uses.push_back(layer->y);
@@ -111,60 +129,25 @@ Layer<Cell>* Network<Cell>::add_conv_layer(const std::string& name, Source<Cell>
     return layer;
 }
 
-// Moments of a picture that no convolution made directly.
-template <class Cell>
-static void take_moments(const Context& context, Layer<Cell>& layer) {
-    const Slabs slabs(layer.size);
-    layer.norm.clear_sums();
-    context.pool->run(slabs.count, [&](int slab, int) {
-        for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
-            context.of<Cell>().conv->moments(layer.y_row(row), layer.size.padded, layer.size.width,
-                                             layer.size.padded, layer.norm.slab_sums(slab));
-        }
-    });
-    layer.norm.finish_forward();
-}
-
 template <class Cell>
 Layer<Cell>* Network<Cell>::add_down(const std::string& name, Level& level, Source<Cell>& source,
                                      const LevelSpec& spec) {
-    const bool strided = spec_.downsample == Downsample::stride;
-    Conv<Cell>* conv = level.down_conv = add_conv(name, source, spec.down, spec.kernel_down, strided ? 2 : 1);
-    const Geometry in = conv->out();
+    Conv<Cell>* conv = level.down_conv =
+        add_conv(name, source, spec.down, spec.kernel_down, spec_.downsample);
     Layer<Cell>* layer = add_layer(name, Conv<Cell>::output_size(source.size, spec.down, 2));
     std::vector<Buffer*> uses = source.reads();
-    if (strided) {
+    if (spec_.downsample != Downsample::max) {
         uses.push_back(layer->y);
         add(uses, [conv, layer](const Context& context) { conv->forward(context, layer->y, &layer->norm); });
         return layer;
     }
-    Buffer* full = level.full = arena_.template add_cells<Cell>(in.cells(), (int)operations_.size());
+    Buffer* full = level.full = arena_.template add_cells<Cell>(conv->out().cells(), (int)operations_.size());
     uses.push_back(full);
     add(uses, [conv, full](const Context& context) { conv->forward(context, full, nullptr); });
-    add_decimation(level, layer, in);
-    return layer;
-}
-
-// Pooling and Lanczos are there for float cells alone; program.cpp refuses them with others.
-template <class Cell>
-void Network<Cell>::add_decimation(Level& level, Layer<Cell>* layer, const Geometry& in) {
-    Buffer* full = level.full;
-    if (spec_.downsample == Downsample::avg || spec_.downsample == Downsample::max) {
-        const bool maximum = spec_.downsample == Downsample::max;
-        add({full, layer->y}, [=](const Context& context) {
-            pool_forward(context, in, maximum, full->data, layer->y->data);
-            take_moments(context, *layer);
-        });
-        return;
-    }
-    const int lobes = spec_.downsample == Downsample::lanczos2 ? 2 : 3;
-    decimations_.push_back(std::make_unique<LanczosDecimation>(in.height, in.width, in.padded, 2, lobes));
-    const LanczosDecimation* lanczos = level.lanczos = decimations_.back().get();
-    Buffer* workspace = arena_.add(lanczos->workspace_floats(), (int)operations_.size());
-    add({full, layer->y, workspace}, [=](const Context& context) {
-        lanczos->forward(context, full->data, workspace->data, layer->y->data);
-        take_moments(context, *layer);
+    add({full, layer->y}, [conv, full, layer](const Context& context) {
+        pool_forward(context, conv->out(), full, *layer, &layer->norm);
     });
+    return layer;
 }
 
 // The order in which tensors are named is PyTorch's order of construction (dipedge/priors.py).
@@ -215,24 +198,10 @@ void Network<Cell>::add_down_backward(Level& level, bool last) {
     const OutputGradient<Cell> from(down);
     if (!level.full) return add_conv_backward(*level.down_conv, from, true, last);
     const Geometry full = level.down_conv->out();
-    Buffer* pooled = arena_.add(down->size.cells(), (int)operations_.size());
-    Buffer* spread = arena_.add(full.cells(), (int)operations_.size());
-    Buffer* workspace =
-        arena_.add(level.lanczos ? level.lanczos->workspace_floats() : 0, (int)operations_.size());
-    const LanczosDecimation* lanczos = level.lanczos;
     const Buffer* before = level.full;
-    const bool maximum = spec_.downsample == Downsample::max;
-    add({down->y, down->d, level.full, pooled, spread, workspace}, [=](const Context& context) {
-        const size_t row_floats = (size_t)from.size.width * from.size.padded;
-        context.pool->run(from.size.height, [&](int row, int) {
-            from.pack(*context.kernels, row, 0, from.size.width, pooled->as<Cell>() + row * row_floats);
-        });
-        if (lanczos) {
-            lanczos->adjoint(context, pooled->data, workspace->data, spread->data);
-        } else {
-            pool_adjoint(context, full, maximum, pooled->data, before->data, spread->data);
-        }
-    });
+    Buffer* spread = arena_.template add_cells<Cell>(full.cells(), (int)operations_.size());
+    add({down->y, down->d, level.full, spread},
+        [=](const Context& context) { pool_adjoint(context, full, from, before, spread); });
     add_conv_backward(*level.down_conv, OutputGradient<Cell>(spread, full), true, last);
 }
 
@@ -271,6 +240,7 @@ size_t Network<Cell>::scratch_bytes() const {
     for (const auto& conv : convs_) bytes = std::max(bytes, conv->scratch_bytes());
     for (const Level& level : levels_) {
         bytes = std::max({bytes, level.merge->backward_scratch_bytes(), 2 * level.merge->scratch_bytes()});
+        if (level.full) bytes = std::max(bytes, pool_scratch_bytes<Cell>(level.down_conv->out()));
     }
     return (bytes + 63) / 64 * 64;
 }

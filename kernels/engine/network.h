@@ -18,7 +18,8 @@ struct LevelSpec {
     int down, up, skip, kernel_down, kernel_up, kernel_skip;
 };
 
-enum class Downsample { stride, avg, max, lanczos2, lanczos3 };
+// How a convolution's result is decimated; `none` keeps the size.
+enum class Downsample { none, stride, avg, max, lanczos2, lanczos3 };
 
 // dipedge/priors.py's Hourglass in plain numbers.
 struct NetworkSpec {
@@ -74,17 +75,16 @@ class Network : public AnyNetwork {
         Merge<Cell>* merge = nullptr;
         Conv<Cell>*skip_conv = nullptr, *down_conv = nullptr, *refine_conv = nullptr, *up_conv = nullptr,
         *up1x1_conv = nullptr;
-        Buffer* full = nullptr;  // the down convolution's output when it is decimated afterwards
-        const LanczosDecimation* lanczos = nullptr;
+        Buffer* full = nullptr;  // the down convolution's output when maxima are taken of it
     };
 
     void add(std::vector<Buffer*> uses, Operation operation);
-    Conv<Cell>* add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel, int stride);
+    Conv<Cell>* add_conv(const std::string& name, Source<Cell>& source, int channels, int kernel,
+                         Downsample down);
     Layer<Cell>* add_layer(const std::string& name, const Geometry& size);
     Layer<Cell>* add_conv_layer(const std::string& name, Source<Cell>& source, int channels, int kernel,
                                 Conv<Cell>*& conv);
     Layer<Cell>* add_down(const std::string& name, Level& level, Source<Cell>& source, const LevelSpec& spec);
-    void add_decimation(Level& level, Layer<Cell>* layer, const Geometry& in);
     Layer<Cell>* build_level(int index, Source<Cell>& source);
     void add_norm(const std::string& name, Norm& norm, const Source<Cell>& source);
     void want_gradient(Source<Cell>& source);
@@ -101,7 +101,6 @@ class Network : public AnyNetwork {
     Arena& arena_;
     std::vector<std::unique_ptr<Source<Cell>>> sources_;
     std::vector<std::unique_ptr<Conv<Cell>>> convs_;
-    std::vector<std::unique_ptr<LanczosDecimation>> decimations_;
     std::vector<Level> levels_;
     std::unique_ptr<Tail<Cell>> tail_;
     Buffer* partials_ = nullptr;

@@ -16,9 +16,6 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
         throw std::invalid_argument(std::string("instruction set '") + context_.kernels->isa +
                                     "' does not multiply bf16");
     }
-    if (spec.half && spec.network.downsample != Downsample::stride) {
-        throw std::invalid_argument("bf16 takes strided downsampling only");
-    }
     if (const char* reason = why_not_subsampled()) throw std::invalid_argument(reason);
     const EncodingSpec& encoding = spec_.encoding;
     network_ = spec.half ? make_network<bf16>() : make_network<float>();

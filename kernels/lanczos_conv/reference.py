@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dipedge.kernels.conv_norm_act.reference import convolve
+from dipedge.kernels.pool import reference as pool
 
 
 def phase_of(factor: int) -> float:
@@ -52,5 +53,18 @@ def decimate(x: Tensor, factor: int, lobes: int) -> Tensor:
 def conv_decimate(
     x: Tensor, weight: Tensor, bias: Tensor | None, factor: int, lobes: int, padding: str = "reflection"
 ) -> Tensor:
-    """A size-keeping convolution followed by ``decimate``: the hourglass's Lanczos downsampling."""
-    return decimate(convolve(x, weight, bias, 1, padding), factor, lobes)
+    """A size-keeping convolution followed by a decimation: the hourglass's down convolution.
+
+    Args:
+        x: [1, I, H, W].
+        weight: [O, I, k, k], k odd.
+        bias: [O] or None.
+        factor: t; 2 with averages.
+        lobes: 2 or 3 for ``decimate``; 0 for averages of 2x2 (``kernels/pool``).
+        padding: of the convolution, "reflection" or "zero".
+
+    Returns:
+        [1, O, ceil(H/t), ceil(W/t)].
+    """
+    full = convolve(x, weight, bias, 1, padding)
+    return decimate(full, factor, lobes) if lobes else pool.avg(full)

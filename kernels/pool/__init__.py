@@ -13,7 +13,12 @@ convolution (padding, convolution, then decimation, as published), whose result 
 
 Versions. The reference is ``F.avg_pool2d`` / ``F.max_pool2d`` with ceil_mode.
 
-CPU version. Plain loops over rows that the compiler vectorises; pooling is used by small nets only.
+CPU version. Averages are a separable filter with replicated borders, and so one operation with the
+convolution ahead of them: ``lanczos_conv`` with ``lobes`` 0. Maxima are taken of the convolution's result
+in memory, 2x2 pixels at a time by whole vectors of channels, in float32 or bfloat16, with the statistics
+of the layer behind; backward compares again instead of remembering 2 bits a value, and makes the gradient
+by the maxima (batch norm's affine map) on the fly. Nothing is rounded: results equal the reference's to
+the bit.
 """
 
 from dataclasses import dataclass

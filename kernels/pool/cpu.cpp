@@ -1,8 +1,9 @@
-// 2x2 average and maximum decimation: the CPU row kernels.
+// 2x2 maximum decimation: the CPU row kernels, written once for both cells.
 //
-// A window at an odd border holds one or two pixels and is averaged over what it holds. Of equal maxima
-// the first in reading order takes the gradient, as in PyTorch. Pooling is used by small nets only
-// (feature inversion), so the loops are plain; the compiler vectorises them over the channels.
+// A window at an odd border holds one or two pixels. Of equal maxima the first in reading order takes the
+// gradient, as in PyTorch. Nothing is rounded here: values are compared and copied, so bfloat16 loses
+// nothing that the convolution ahead had not lost. Both ways are one pass over the big picture and bound by
+// memory: 4 reads of a vector and 3 comparisons per vector written.
 #include "pool/cpu.h"
 
 #include "simd/vec.h"
@@ -12,55 +13,56 @@ namespace DIPEDGE_ISA_NAMESPACE {
 namespace {
 
 // The up to four pixels of window x, in reading order.
+template <class Cell>
 struct Window {
-    const float* pixel[4];
+    const Cell* pixel[4];
     ptrdiff_t offset[4];  // within its row
     bool lower[4];        // whether it lies in the bottom row
-    int count;
+    int count = 0;
+
+    Window(const Cell* top, const Cell* bottom, int x, int width, int channels) {
+        for (int row = 0; row < 2; ++row) {
+            const Cell* from = row ? bottom : top;
+            for (int column = 2 * x; from && column < 2 * x + 2 && column < width; ++column) {
+                offset[count] = (ptrdiff_t)column * channels;
+                pixel[count] = from + offset[count];
+                lower[count++] = row;
+            }
+        }
+    }
 };
 
-Window window(const float* top, const float* bottom, int x, int width, int channels) {
-    Window w;
-    w.count = 0;
-    for (int row = 0; row < 2; ++row) {
-        const float* from = row ? bottom : top;
-        for (int column = 2 * x; from && column < 2 * x + 2 && column < width; ++column) {
-            w.offset[w.count] = (ptrdiff_t)column * channels;
-            w.pixel[w.count] = from + w.offset[w.count];
-            w.lower[w.count++] = row;
-        }
-    }
-    return w;
-}
-
-void forward(const float* top, const float* bottom, int width, int channels, bool maximum, float* to) {
+template <class Cell>
+void forward(const Cell* top, const Cell* bottom, int width, int channels, Cell* to) {
     for (int x = 0; 2 * x < width; ++x, to += channels) {
-        const Window w = window(top, bottom, x, width, channels);
-        const float share = 1.0f / w.count;
-        for (int c = 0; c < channels; ++c) {
-            float result = w.pixel[0][c];
-            for (int i = 1; i < w.count; ++i) {
-                const float value = w.pixel[i][c];
-                result = maximum ? (value > result ? value : result) : result + value;
-            }
-            to[c] = maximum ? result : result * share;
+        const Window<Cell> w(top, bottom, x, width, channels);
+        for (int c = 0; c < channels; c += Vec::lanes) {
+            Vec largest = Vec::load(w.pixel[0] + c);
+            for (int i = 1; i < w.count; ++i) largest = max(Vec::load(w.pixel[i] + c), largest);
+            largest.store(to + c);
         }
     }
 }
 
-void backward(const float* d, const float* top, const float* bottom, int width, int channels, bool maximum,
-              float* d_top, float* d_bottom) {
+template <class Cell>
+void backward(const Cell* d, const Cell* top, const Cell* bottom, int width, int channels, Cell* d_top,
+              Cell* d_bottom) {
+    const Vec zero = Vec::zero();
     for (int x = 0; 2 * x < width; ++x, d += channels) {
-        const Window w = window(top, bottom, x, width, channels);
-        const float share = 1.0f / w.count;
-        for (int c = 0; c < channels; ++c) {
-            int winner = 0;
-            for (int i = 1; maximum && i < w.count; ++i) {
-                if (w.pixel[i][c] > w.pixel[winner][c]) winner = i;
+        const Window<Cell> w(top, bottom, x, width, channels);
+        for (int c = 0; c < channels; c += Vec::lanes) {
+            Vec largest = Vec::load(w.pixel[0] + c), winner = zero;
+            for (int i = 1; i < w.count; ++i) {
+                const Vec value = Vec::load(w.pixel[i] + c), larger = value - largest;
+                largest = where_positive(larger, value, largest);
+                winner = where_positive(larger, Vec::set1((float)i), winner);
             }
+            const Vec gradient = Vec::load(d + c);
             for (int i = 0; i < w.count; ++i) {
-                float* to = (w.lower[i] ? d_bottom : d_top) + w.offset[i];
-                to[c] = maximum ? (i == winner ? d[c] : 0.0f) : d[c] * share;
+                // Positive for every pixel but the winner.
+                const Vec off = (winner - Vec::set1((float)i)) * (winner - Vec::set1((float)i));
+                Cell* row = w.lower[i] ? d_bottom : d_top;
+                where_positive(off, zero, gradient).store(row + w.offset[i] + c);
             }
         }
     }
@@ -68,7 +70,10 @@ void backward(const float* d, const float* top, const float* bottom, int width, 
 
 }  // namespace
 
-extern const PoolKernels pool_kernels = {forward, backward};
+extern const PoolKernels<float> pool_kernels = {forward<float>, backward<float>};
+#if defined(DIPEDGE_ISA_AVX512BF16)
+extern const PoolKernels<bf16> pool_kernels_bf16 = {forward<bf16>, backward<bf16>};
+#endif
 
 }  // namespace DIPEDGE_ISA_NAMESPACE
 }  // namespace dipedge

@@ -23,11 +23,13 @@
 namespace dipedge {
 namespace {
 
-#define DIPEDGE_FP32(ns) {&ns::conv_kernels, &ns::merge_kernels, &ns::tail_kernels, &ns::fourier_kernels}
-#define DIPEDGE_BF16(ns) \
-    {&ns::conv_kernels_bf16, &ns::merge_kernels_bf16, &ns::tail_kernels_bf16, &ns::fourier_kernels_bf16}
-#define DIPEDGE_REST(ns) \
-    &ns::pool_kernels, &ns::lanczos_kernels, &ns::adam_kernels, &ns::muon_kernels, &ns::perturb_kernels
+#define DIPEDGE_FP32(ns)                                           \
+    {&ns::conv_kernels,    &ns::merge_kernels,  &ns::tail_kernels, \
+     &ns::fourier_kernels, &ns::filter_kernels, &ns::pool_kernels}
+#define DIPEDGE_BF16(ns)                                                          \
+    {&ns::conv_kernels_bf16,    &ns::merge_kernels_bf16,  &ns::tail_kernels_bf16, \
+     &ns::fourier_kernels_bf16, &ns::filter_kernels_bf16, &ns::pool_kernels_bf16}
+#define DIPEDGE_REST(ns) &ns::lanczos_kernels, &ns::adam_kernels, &ns::muon_kernels, &ns::perturb_kernels
 
 const Kernels tables[] = {
     {"generic", DIPEDGE_FP32(generic), {}, DIPEDGE_REST(generic), nullptr},

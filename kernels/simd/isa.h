@@ -27,6 +27,9 @@ template <class Cell>
 struct TailKernels;
 template <class Cell>
 struct FourierKernels;
+template <class Cell>
+struct FilterKernels;
+template <class Cell>
 struct PoolKernels;
 struct LanczosKernels;
 struct AdamKernels;
@@ -40,6 +43,8 @@ struct CellKernels {
     const MergeKernels<Cell>* merge = nullptr;
     const TailKernels<Cell>* tail = nullptr;
     const FourierKernels<Cell>* fourier = nullptr;
+    const FilterKernels<Cell>* filter = nullptr;
+    const PoolKernels<Cell>* pool = nullptr;
 };
 
 // One row of function tables; all of one instruction set.
@@ -47,7 +52,6 @@ struct Kernels {
     const char* isa;
     CellKernels<float> fp32;
     CellKernels<bf16> half;  // null tables where the set does not multiply bf16
-    const PoolKernels* pool;
     const LanczosKernels* lanczos;
     const AdamKernels* adam;
     const MuonKernels* muon;

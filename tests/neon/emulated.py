@@ -168,22 +168,25 @@ def lanczos_weights(scale: int, lobes: int, phase: float) -> list[float]:
     return emulator().ask("lanczos_weights", **spec)[0]["weights"]
 
 
-def conv_forward(
-    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, stride: int, padding: str, isa: str
+def lanczos_conv_forward(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray, scale: int, lobes: int, isa: str
 ) -> np.ndarray:
-    shape = (-(-x.shape[0] // stride), -(-x.shape[1] // stride), len(weight))
+    shape = (-(-x.shape[0] // scale), -(-x.shape[1] // scale), len(weight))
     arrays = {"x": x, "weight": weight, "dy": np.zeros(shape, np.float32)}
-    kernel = Kernel("conv_norm_act", arrays, {"stride": stride, "padding": padding}, isa)
+    kernel = Kernel("lanczos_conv", arrays, {"scale": scale, "lobes": lobes}, isa)
     kernel.forward()
     return kernel.results()["y"] + bias
 
 
-def lanczos_decimate(x: np.ndarray, scale: int, lobes: int, isa: str) -> np.ndarray:
-    shape = (-(-x.shape[0] // scale), -(-x.shape[1] // scale), x.shape[2])
-    arrays = {"x": x, "dy": np.zeros(shape, np.float32)}
+def lanczos_conv_backward(
+    x: np.ndarray, weight: np.ndarray, dy: np.ndarray, scale: int, lobes: int, isa: str
+) -> tuple[np.ndarray, ...]:
+    arrays = {"x": x, "weight": weight, "dy": dy}
     kernel = Kernel("lanczos_conv", arrays, {"scale": scale, "lobes": lobes}, isa)
     kernel.forward()
-    return kernel.results()["y"]
+    kernel.backward()
+    found = kernel.results()
+    return found["dx"], found["dweight"], dy.sum((0, 1), np.float64).astype(np.float32)
 
 
 class Kernel:
