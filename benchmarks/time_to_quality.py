@@ -1,13 +1,14 @@
 """Seconds until a fit is as good as the published method at its best, within 0.1 dB.
 
     python -m benchmarks.time_to_quality PICTURE ... [--size 512] [--json FILE]
-    python -m benchmarks.time_to_quality PICTURE ... --bests FILE     (takes the references from an earlier run)
+    python -m benchmarks.time_to_quality PICTURE ... --bests FILE     (takes the references from FILE)
 
-For every picture the reference is fitted first: quality "paper" (the published optimiser, average and number of
-steps), in float32, and the best PSNR its averaged output ever has is noted. Then each quality of --qualities is
-fitted; what counts is when its averaged output comes within 0.1 dB of that best, and what it ends with, by itself.
-Looking at the PSNR is no part of the times. The reference runs on the native engine in float32, whose gradients
-are PyTorch's to 4e-5 (docs/performance.md); --reference-engine torch takes eight times as long.
+For every picture the reference is fitted first: quality "paper" (the published optimiser, average and
+number of steps), in float32, and the best PSNR its averaged output ever has is noted. Then each quality of
+--qualities is fitted; what counts is when its averaged output comes within 0.1 dB of that best, and what it
+ends with, by itself. Looking at the PSNR is no part of the times. The reference runs on the native engine
+in float32, whose gradients are PyTorch's to 4e-5 (docs/performance.md); --reference-engine torch takes
+eight times as long.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pictures", nargs="+", type=Path)
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--qualities", nargs="+", default=["fast"])
+    parser.add_argument("--qualities", nargs="*", default=["fast"])
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--reference-engine", default="native")
     parser.add_argument("--bests", type=Path)

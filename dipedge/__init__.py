@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
     from dipedge.result import FitResult, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
-    from dipedge.stopping import Deadline, Discrepancy, MaxSteps
+    from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
     from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
@@ -47,7 +47,7 @@ _HOMES = {
     ),
     "dipedge.result": ("FitResult", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
-    "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps"),
+    "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
     "dipedge.tasks": ("Denoise", "Inpaint", "RemoveJpeg", "SuperResolve"),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
@@ -74,6 +74,7 @@ __all__ = [
     "Meshgrid",
     "Muon",
     "Noise",
+    "NoiseFloor",
     "OutOfMemoryError",
     "Preset",
     "Prior",

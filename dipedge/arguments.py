@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numbers
+from dataclasses import replace
 from typing import Any
 
 from dipedge.errors import InputError
+from dipedge.optimisers import Muon, Optimiser
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
@@ -30,6 +32,13 @@ def number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise InputError(f"{name} is {value!r}; it must be a number")
     return float(value)
+
+
+def optimiser(chosen: Optimiser, learning_rate: Any, steps: int | None) -> Optimiser:
+    """The preset's optimiser at another rate, and with a fall of the rate that ends after ``steps``."""
+    if learning_rate is not None:
+        chosen = replace(chosen, learning_rate=number("learning_rate", learning_rate))
+    return chosen.over(steps) if steps is not None and isinstance(chosen, Muon) else chosen
 
 
 def average(value: Any) -> float:

@@ -12,14 +12,14 @@ from typing import Any
 from dipedge.errors import InputError
 from dipedge.optimisers import Adam, Muon
 from dipedge.priors import Encoding, Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
-from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, Rule
+from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
 from dipedge.tiles import Tiles
 from dipedge.variance import VarianceWindow
 
 _TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint)
 _PRIORS = (Prior, Hourglass, Level, Noise, Meshgrid, GivenImage, Fourier)
-_RULES = (MaxSteps, Deadline, Discrepancy, VarianceWindow, AnyOf, AllOf)
+_RULES = (MaxSteps, Deadline, Discrepancy, NoiseFloor, VarianceWindow, AnyOf, AllOf)
 KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam, Muon, Tiles)}
 # What a field may hold, by its annotation; words (Literal) are checked by the descriptions themselves.
 SINGLE = {

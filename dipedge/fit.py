@@ -30,6 +30,7 @@ def fit_steps(
     backtrack: bool = False,
     every: int = 1,
     known: float = 1.0,
+    noise: Callable[[], float | None] = lambda: None,
 ) -> Iterator[Step]:
     """Runs ``program``, whose target is set, until ``stop`` has a reason.
 
@@ -43,6 +44,7 @@ def fit_steps(
         every: steps between two observations, 1 or more; reading the loss can make an engine wait. The
             last stretch is shortened so that a limit of steps is met exactly.
         known: share of the target's values that the data term counts (an inpainting's mask).
+        noise: gives the variance of the target's noise, for rules that ask for it.
 
     Yields:
         one ``Step`` per observation; the last one carries the reason.
@@ -66,7 +68,7 @@ def fit_steps(
         if not math.isfinite(loss):
             raise FitDivergedError(f"the loss is {loss} after step {index}; a smaller learning_rate helps")
         restored = checkpoint is not None and checkpoint.check(index, loss)
-        step = _observed(program, watcher, stop.limit, index, loss, clock(), known, restored)
+        step = _observed(program, watcher, stop.limit, index, loss, clock(), known, noise, restored)
         yield step
         if step.reason is not None:
             return
@@ -80,10 +82,13 @@ def _observed(
     loss: float,
     seconds: float,
     known: float,
+    noise: Callable[[], float | None],
     restored: bool,
 ) -> Step:
     """Shows one step to the watcher and keeps its estimate if the watcher wants it."""
-    observation = Observation(index, seconds, loss / known, program.shape, program.sample, program.complete)
+    observation = Observation(
+        index, seconds, loss / known, program.shape, program.sample, program.complete, noise
+    )
     reason = watcher.update(observation)
     if restored:  # after the update: the output just shown was made by weights that are gone
         watcher.rewind()

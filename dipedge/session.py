@@ -17,6 +17,7 @@ from dipedge.engines import get_engine
 from dipedge.engines.base import Program, Settings, State
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.fit import FitDivergedError, fit_steps
+from dipedge.noise import noise_of
 from dipedge.presets import FRAME_STEPS, preset
 from dipedge.priors import GivenImage, Prior
 from dipedge.result import FitResult, Step, StopReason
@@ -84,16 +85,13 @@ class Session:
         chosen = preset(task, prior, quality)
         if isinstance(chosen.prior.encoding, GivenImage):
             raise InputError(f"prior has a given image as its input; task {task.name!r} has none to give")
-        optimiser = chosen.optimiser
-        if learning_rate is not None:
-            optimiser = replace(optimiser, learning_rate=arguments.number("learning_rate", learning_rate))
         self.task = task
         self.prior = chosen.prior
         self.result: FitResult | None = None
         self._preset = chosen
         self._stop = arguments.rule(stop, steps, chosen.stop, BOUND * chosen.steps)
         self._settings = Settings(
-            optimiser=optimiser,
+            optimiser=arguments.optimiser(chosen.optimiser, learning_rate, steps),
             average=chosen.average if average is None else arguments.average(average),
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
@@ -211,7 +209,7 @@ class Session:
         """As ``_run``, tile by tile; the program is given back, for its weights are those of one tile."""
         self.result = None
         try:
-            fit.run(self._program, stop, clock, self._preset.backtrack, self._progress)
+            fit.run(self._program, stop, clock, self._preset.backtrack, self._progress, self._noise)
         except KeyboardInterrupt:
             if fit.tiles:
                 fit.fill()
@@ -232,7 +230,12 @@ class Session:
         known = 1.0 if self._mask is None else float(self._mask.mean())
         try:
             for step in fit_steps(
-                self._program, stop, clock=clock, backtrack=self._preset.backtrack, known=known
+                self._program,
+                stop,
+                clock=clock,
+                backtrack=self._preset.backtrack,
+                known=known,
+                noise=lambda: self._noise(picture.pixels),
             ):
                 course.take(step)
                 if self._progress is not None:
@@ -262,6 +265,9 @@ class Session:
             chosen_step=course.chosen_step,
             state=self._program.state() if with_state else None,
         )
+
+    def _noise(self, target: np.ndarray) -> float | None:
+        return noise_of(self.task, target)
 
     def _read(self, image: Any, name: str) -> arrays.Picture:
         if self._closed:

@@ -15,6 +15,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -66,6 +67,7 @@ class TiledFit:
         clock: Clock,
         backtrack: bool,
         progress: Callable[[Step], object] | None,
+        noise: Callable[[np.ndarray], float | None] = lambda target: None,
     ) -> None:
         """Fits every tile to ``stop``.
 
@@ -75,6 +77,7 @@ class TiledFit:
             clock: seconds since the whole fit began.
             backtrack: as ``fit_steps`` takes it.
             progress: called after every step, with counts of the whole picture.
+            noise: gives the variance of a tile's noise, for rules that ask for it.
 
         Raises:
             FitDivergedError: the message names the tile.
@@ -86,10 +89,18 @@ class TiledFit:
             if index > 0:
                 program.load_state(first)
             mask = None if self._mask is None else self._mask[rows, columns]
-            program.set_target(self._picture.window(rows, columns), mask)
+            target = self._picture.window(rows, columns)
+            program.set_target(target, mask)
             known = 1.0 if mask is None else float(mask.mean())
             tile_clock = self._tile_clock(clock)
-            steps = fit_steps(program, stop, clock=tile_clock, backtrack=backtrack, known=known)
+            steps = fit_steps(
+                program,
+                stop,
+                clock=tile_clock,
+                backtrack=backtrack,
+                known=known,
+                noise=partial(noise, target),
+            )
             try:
                 self._follow(steps, program, clock, progress)
             except FitDivergedError as error:

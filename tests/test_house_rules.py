@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"cli"},
     {"session"},
-    {"fit", "descriptions", "arguments"},
+    {"fit", "descriptions", "arguments", "noise"},
     {"engines", "export"},
     {
         "presets",

@@ -126,7 +126,8 @@ def test_unknown_words_are_refused_with_those_that_are_known(task, prior, qualit
 
 def test_fast_is_another_optimiser_for_pip_and_balanced_for_all_else():
     fast = preset(Denoise(), "pip", "fast")
-    assert isinstance(fast.optimiser, Muon) and fast.average == 0.97 and fast.stop.limit == 900
+    assert isinstance(fast.optimiser, Muon) and fast.average == 0.98 and fast.stop.limit == 640
+    assert fast.subsample and fast.optimiser.rate(0) > fast.optimiser.rate(400)
     assert fast.prior == preset(Denoise(), "pip", "paper").prior
     for task, prior in ((Denoise(), "dip"), (SuperResolve(4), "pip"), (SuperResolve(4), "dip")):
         assert preset(task, prior, "fast") == preset(task, prior, "balanced")
