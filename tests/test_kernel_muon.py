@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -111,7 +113,38 @@ def test_the_torch_engine_takes_the_same_step():
             assert np.linalg.norm(states["native"][key] - values) < 1e-4 * np.linalg.norm(values), key
 
 
+FALLING = Muon(learning_rate=0.04, hold=2, decay=4, final=0.25)
+
+
+def test_the_rate_is_kept_falls_in_a_line_and_stays():
+    assert [FALLING.rate(step) for step in (0, 1, 2, 3, 4, 6, 99)] == pytest.approx(
+        [0.04, 0.04, 0.04, 0.0325, 0.025, 0.01, 0.01]
+    )
+    assert FALLING.over(30) == replace(FALLING, hold=10, decay=20)
+    assert MUON.over(30) == MUON and MUON.rate(99) == MUON.learning_rate
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+def test_every_step_is_as_long_as_its_rate_says(engine):
+    prior = Prior(GivenImage(16), Hourglass((Level(24, 24, 4, 1, 1),)))
+    settings = Settings(FALLING, seed=1, precision="fp32", threads=1)
+    program = get_engine(engine).compile(prior, Denoise(), SHAPE, settings)
+    draws = np.random.default_rng(0)
+    program.set_input(draws.random((*SHAPE[:2], 16), np.float32))
+    program.set_target(draws.random(SHAPE, np.float32))
+    name = "param/level0.refine.conv.weight"
+    for step in range(8):
+        before = program.state()[name].astype(np.float64)
+        program.step()
+        after = program.state()[name]
+        angle = np.arccos(np.sum(before * after) / np.linalg.norm(before) / np.linalg.norm(after))
+        # The step is added and the norm put back: its part along the weights does not turn them.
+        assert 0.9 * FALLING.rate(step) < angle < 1.03 * FALLING.rate(step), step
+
+
 def test_values_outside_their_range_are_refused():
-    for wrong in ({"learning_rate": 0.0}, {"momentum": 1.0}, {"iterations": 0}):
+    for wrong in (
+        {"learning_rate": 0.0}, {"momentum": 1.0}, {"iterations": 0}, {"hold": -1}, {"final": 0.0}
+    ):  # fmt: skip
         with pytest.raises(InputError, match=next(iter(wrong))):
             Muon(**wrong)
