@@ -135,18 +135,26 @@ class Work:
 
 
 def record(
-    benchmark: Any, what: str, way: str, engine: tuple[str, str], work: Work, off: float | None
+    benchmark: Any,
+    what: str,
+    way: str,
+    engine: tuple[str, str],
+    work: Work,
+    off: float | None,
+    passes: int = 1,
 ) -> None:
     """Puts everything a row of the table needs beside the times, after these were taken.
 
-    The fastest round counts, as for the limits: the others were disturbed.
+    The fastest round counts, as for the limits: the others were disturbed. ``passes`` is what a round does
+    of them; the table shows the time of one.
     """
     name, precision = engine
-    seconds = benchmark.stats.stats.min
+    seconds = benchmark.stats.stats.min / passes
+    isa = {"torch": "", "torch compiled": "", "native avx2": "avx2"}.get(name, limits.isa())
     benchmark.extra_info.update(
         what=what, way=way, engine=name, precision=precision, threads=limits.THREADS,
-        isa=limits.isa() if name == "native" else "", cpu=limits.cpu(), error=off,
-        load=os.getloadavg()[0],
+        isa=isa, cpu=limits.cpu(), error=off,
+        load=os.getloadavg()[0], seconds=seconds,
         mpixels=work.pixels / seconds / 1e6,
         gflops=work.flops / seconds / 1e9, gbytes=work.bytes / seconds / 1e9,
         limit_gflops=limits.gflops(precision), limit_gbytes=limits.gbytes(),

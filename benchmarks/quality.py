@@ -24,6 +24,8 @@ import dipedge as de
 from dipedge.engines import get_engine
 from dipedge.engines.base import Settings
 from dipedge.fit import fit_steps
+from dipedge.noise import noise_variance
+from dipedge.optimisers import Muon
 from dipedge.presets import preset
 
 SIGMA = 25 / 255
@@ -47,13 +49,24 @@ def fitted(path: Path, options: argparse.Namespace, steps: int | None = None, se
     """
     clean, noisy = noisy_crop(path, options.size)
     chosen = preset(de.Denoise(), options.prior, options.quality)
-    settings = Settings(chosen.optimiser, chosen.average, seed=seed, precision=options.precision)
+    optimiser = chosen.optimiser
+    if steps and isinstance(optimiser, Muon):
+        optimiser = optimiser.over(steps)
+    settings = Settings(
+        optimiser, chosen.average, seed=seed, precision=options.precision, subsample=chosen.subsample
+    )
     program = get_engine(options.engine).compile(chosen.prior, de.Denoise(), clean.shape, settings)
     program.set_target(noisy)
     begin, watched = time.perf_counter(), 0.0  # watching is no part of the fit
     curve, answer, last = [], None, None
     stop = chosen.stop if steps is None else de.MaxSteps(steps)
-    for last in fit_steps(program, stop, clock=time.perf_counter, backtrack=chosen.backtrack):
+    for last in fit_steps(
+        program,
+        stop,
+        clock=time.perf_counter,
+        backtrack=chosen.backtrack,
+        noise=lambda: noise_variance(noisy),
+    ):
         pause = time.perf_counter()
         answer = last.kept if last.kept is not None else answer
         curve.append(de.psnr(program.estimate(), clean))

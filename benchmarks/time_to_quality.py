@@ -27,6 +27,7 @@ from benchmarks.quality import noisy_crop
 from dipedge.engines import get_engine
 from dipedge.engines.base import Settings
 from dipedge.fit import fit_steps
+from dipedge.noise import noise_variance
 from dipedge.presets import preset
 
 NEAR = 0.1  # dB
@@ -44,7 +45,13 @@ def fitted(
     program = get_engine(engine).compile(chosen.prior, de.Denoise(), clean.shape, settings)
     program.set_target(noisy)
     watched, curve, answer, last = 0.0, [], None, None
-    for last in fit_steps(program, chosen.stop, clock=time.perf_counter, backtrack=chosen.backtrack):
+    for last in fit_steps(
+        program,
+        chosen.stop,
+        clock=time.perf_counter,
+        backtrack=chosen.backtrack,
+        noise=lambda: noise_variance(noisy),
+    ):
         answer = last.kept if last.kept is not None else answer
         if last.index % 4 == 0:
             pause = time.perf_counter()
