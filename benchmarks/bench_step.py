@@ -76,6 +76,7 @@ def output(engine: str, precision: str, prior: str) -> np.ndarray:
     return found
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # torch.compile warns of itself
 @pytest.mark.parametrize("engine", CONTESTANTS)
 @pytest.mark.parametrize(("prior", "side"), ROWS)
 def test_time_of_a_step(benchmark, prior, side, engine, monkeypatch):
