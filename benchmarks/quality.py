@@ -3,6 +3,7 @@
     python -m benchmarks.quality stop PICTURE ...      the automatic stop against the fit's own best step
     python -m benchmarks.quality steps N PICTURE ...   the averaged output after exactly N steps
     python -m benchmarks.quality seeds PICTURE         native against torch, three seeds, 128 x 128
+    python -m benchmarks.quality precisions PICTURE... native bf16 against native float32, three seeds
 
 Each picture is cropped at its centre and gets noise of sigma 25 (numpy's global generator, seed 0), clipped
 to [0, 1] and kept as float. Options: --size, --prior, --quality, --engine, --precision, --json FILE.
@@ -113,10 +114,27 @@ def seeds(path: Path, options: argparse.Namespace) -> list[dict[str, object]]:
     return rows
 
 
+def precisions(paths: list[Path], options: argparse.Namespace) -> list[dict[str, object]]:
+    """The automatic answer of every picture and seed in both precisions of the native engine."""
+    rows = []
+    for path in paths:
+        for seed in range(3):
+            for options.precision in ("fp32", "bf16"):
+                rows.append(fitted(path, options, seed=seed))
+    for value in ("psnr", "best"):
+        by = {p: [row[value] for row in rows if row["precision"] == p] for p in ("fp32", "bf16")}
+        differences = np.subtract(by["bf16"], by["fp32"])
+        print(
+            f"mean {value}: fp32 {np.mean(by['fp32']):.3f}, bf16 {np.mean(by['bf16']):.3f}, "
+            f"differences {differences.min():+.2f} to {differences.max():+.2f}"
+        )
+    return rows
+
+
 def main(words: list[str]) -> None:
-    """Runs one of the three experiments."""
+    """Runs one of the experiments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("stop", "steps", "seeds"))
+    parser.add_argument("what", choices=("stop", "steps", "seeds", "precisions"))
     parser.add_argument("pictures", nargs="+", help="for steps: N first")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--prior", default="pip")
@@ -128,6 +146,8 @@ def main(words: list[str]) -> None:
     if options.what == "seeds":
         options.size = 128
         rows = seeds(Path(options.pictures[0]), options)
+    elif options.what == "precisions":
+        rows = precisions([Path(picture) for picture in options.pictures], options)
     elif options.what == "steps":
         count, *pictures = options.pictures
         rows = [fitted(Path(picture), options, steps=int(count)) for picture in pictures]

@@ -60,7 +60,7 @@ class Row:
     average: float = 0.0
     backtrack: bool = False
     stops_itself: bool = False  # whether quality "balanced" and "fast" end by themselves
-    fast_steps: int = 640  # the most of quality "fast", for pictures whose noise is not reached before
+    noiseless: bool = False  # whether there is no noise at whose level a fit could end
 
 
 def _levels(channels: tuple[int, ...], skips: int | tuple[int, ...], down: int, up: int) -> tuple[Level, ...]:
@@ -92,9 +92,8 @@ TABLE: dict[tuple[str, str], Row] = {
     ),
     # No published row: PIP's denoising settings, as the DIP paper says of DIP's ("the same setup as in
     # other denoising experiments").
-    # A compressed picture has no noise to end at: fast ends with its rate's fall (best at 264, 272).
     ("jpeg", "pip"): Row(
-        pip(), 1800, "ours: the row of denoising", 0.01, AVERAGE, True, stops_itself=True, fast_steps=320
+        pip(), 1800, "ours: the row of denoising", 0.01, AVERAGE, True, stops_itself=True, noiseless=True
     ),
     ("superresolve x4", "dip"): Row(
         Prior(NOISE, Hourglass(), 0.03, name="dip"), 2000, "DIP code, super-resolution x4"
@@ -131,7 +130,9 @@ TABLE: dict[tuple[str, str], Row] = {
 }
 
 
-def preset(task: Task, prior: Prior | str | None = None, quality: str = "balanced") -> Preset:
+def preset(
+    task: Task, prior: Prior | str | None = None, quality: str = "balanced", steps: int | None = None
+) -> Preset:
     """The settings for a task.
 
     Args:
@@ -141,11 +142,13 @@ def preset(task: Task, prior: Prior | str | None = None, quality: str = "balance
             steps, learning rate, average and backtracking of the nearest row (Fourier features: pip,
             anything else: dip) - but one that *equals* the plain ``dip()`` or ``pip()`` is taken as that
             word: the row's own perturbation, upsampling, skips and input replace it.
-        quality: "paper", the published settings to the letter, which run all their steps; "balanced",
-            the same settings, ending by themselves where the row says so (``VarianceWindow``); "fast",
-            for PIP on noise and JPEG artefacts an optimiser that needs a quarter of the steps (``Muon``),
-            each of which sees a quarter of the pixels, to the picture's own noise (``NoiseFloor``);
-            elsewhere equal to "balanced".
+        quality: "paper", the published settings to the letter, which run all their steps; "balanced" and
+            "fast", for PIP on noise and JPEG artefacts an optimiser that needs a fraction of the steps
+            (``Muon``), each of which sees a quarter of the pixels, to the picture's own noise
+            (``NoiseFloor``): balanced takes more steps and is better. Elsewhere both are the published
+            settings, ending by themselves where the row says so (``VarianceWindow``).
+        steps: how many will be made whatever the picture, if that is decided. "balanced" then keeps to the
+            published optimiser, which takes up noise so slowly that its end matters least.
 
     Raises:
         InputError: an unknown prior, quality, or a prior that is not one.
@@ -163,7 +166,9 @@ def preset(task: Task, prior: Prior | str | None = None, quality: str = "balance
         backtrack=row.backtrack,
         source=row.source,
     )
-    return _SHAPED[quality](published, row)
+    if quality == "paper" or (quality == "balanced" and steps is not None):
+        return published
+    return _ours(published, row, quality)
 
 
 def _row_key(task: Task, prior: Prior | str | None) -> tuple[str, str]:
@@ -182,37 +187,39 @@ def _row_key(task: Task, prior: Prior | str | None) -> tuple[str, str]:
     return word, prior
 
 
-def _paper(published: Preset, row: Row) -> Preset:
-    return published
-
-
 def _balanced(published: Preset, row: Row) -> Preset:
     """The published settings, ended by themselves; the published steps stay as the limit."""
     return replace(published, stop=VarianceWindow() | published.stop) if row.stops_itself else published
 
 
-# Measured in docs/performance.md ("Why fast is fast"): a quarter of the pixels in each step halves the time
-# of a step and, together with a high rate, keeps the noise out; the falling rate lets the picture settle.
+# Measured in docs/performance.md ("Why Muon, and a quarter of the pixels"): a quarter of the pixels halves
+# the time of a step and, with a high rate, keeps the noise out; the falling rate lets the picture settle.
 # Small pictures reach their noise while the rate falls, large ones after it.
-FAST_OPTIMISER = Muon(0.05, momentum=0.97, rest=Adam(0.003, beta2=0.99), hold=160, decay=160, final=0.2)
-FAST_AVERAGE = 0.98
-FAST_STOP = NoiseFloor()
+_REST = Adam(0.003, beta2=0.99)
+_OURS = {
+    "balanced": (Muon(0.08, momentum=0.97, rest=_REST, hold=240, decay=240, final=0.125), NoiseFloor(0.94)),
+    "fast": (Muon(0.05, momentum=0.97, rest=_REST, hold=160, decay=160, final=0.2), NoiseFloor(0.93)),
+}
+_LIMITS = {"balanced": 960, "fast": 640}
+# A compressed picture has no noise to end at: its fit ends while the rate falls, where the best steps of two
+# pictures were (balanced 384 and 444, fast 264 and 272).
+_NOISELESS_LIMITS = {"balanced": 440, "fast": 300}
+_AVERAGE = 0.98
 
 
-def _fast(published: Preset, row: Row) -> Preset:
-    """Muon where it was measured to pay: PIP on noise and JPEG artefacts. All else as balanced."""
+def _ours(published: Preset, row: Row, quality: str) -> Preset:
+    """Muon where it was measured to pay: PIP on noise and JPEG artefacts. All else as published."""
     pointwise = all(level.kernel_down == level.kernel_up == 1 for level in published.prior.network.levels)
     if not (row.stops_itself and pointwise and isinstance(published.prior.encoding, Fourier)):
         return _balanced(published, row)
+    optimiser, stop = _OURS[quality]
+    limit = (_NOISELESS_LIMITS if row.noiseless else _LIMITS)[quality]
     return replace(
         published,
-        optimiser=FAST_OPTIMISER,
-        steps=row.fast_steps,
-        average=FAST_AVERAGE,
-        stop=FAST_STOP | MaxSteps(row.fast_steps),
+        optimiser=optimiser,
+        steps=limit,
+        average=_AVERAGE,
+        stop=stop | MaxSteps(limit),
         source=f"ours, from: {published.source}",
         subsample=True,
     )
-
-
-_SHAPED = {"paper": _paper, "balanced": _balanced, "fast": _fast}

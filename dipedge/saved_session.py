@@ -41,6 +41,7 @@ def save(session: Session, path: str | os.PathLike) -> None:
         "average": settings.average,
         "seed": settings.seed,
         "precision": settings.precision,
+        "subsample": settings.subsample,
         "quality": session._quality,
         "tiles": to_plain(session._tiles),
         "engine": session.engine,
@@ -60,9 +61,10 @@ def load(
     mask = state.pop(MASK_KEY, None)
     arguments = _arguments(path, state, mask, description)
     shape, optimiser = arguments.pop("shape"), arguments.pop("optimiser")
+    subsample = arguments.pop("subsample")
     written_by = arguments.pop("engine")
     session = cls(**arguments, engine=engine or written_by, threads=threads, progress=progress)
-    session._settings = replace(session._settings, optimiser=optimiser)
+    session._settings = replace(session._settings, optimiser=optimiser, subsample=subsample)
     if session.engine != written_by:
         state.pop("rng", None)  # engines draw random numbers each in their own way
     session._program = session._engine.compile(session.prior, session.task, shape, session._settings)
@@ -86,7 +88,8 @@ def _arguments(
         found["prior"] = from_plain(description["prior"], Prior)
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
-        # Files of versions that never cut a picture say nothing about it.
+        # Files of versions that knew neither: every step saw every pixel, and no picture was cut.
+        found["subsample"] = bool(description.get("subsample", False))
         found["tiles"] = from_plain(description.get("tiles", "auto"), (Tiles, str, type(None)))
         found["shape"] = tuple(description["shape"])
         _check_fits(found["prior"], found["task"], found["shape"], state, mask)

@@ -82,7 +82,7 @@ class Session:
         tiles: Tiles | str | bool | None = "auto",
     ) -> None:
         arguments.check_task(task)
-        chosen = preset(task, prior, quality)
+        chosen = preset(task, prior, quality, steps)
         if isinstance(chosen.prior.encoding, GivenImage):
             raise InputError(f"prior has a given image as its input; task {task.name!r} has none to give")
         self.task = task

@@ -40,7 +40,7 @@ def test_every_task_has_settings_for_every_prior_and_quality(task, prior, qualit
     ],
 )
 def test_published_numbers_stand_in_the_table(task, prior, steps, perturbation, learning_rate):
-    found = preset(task, prior)
+    found = preset(task, prior, "paper")
     assert found.steps == steps
     assert found.prior.perturbation == perturbation
     assert found.optimiser.learning_rate == learning_rate
@@ -67,15 +67,17 @@ def test_frequencies_are_learned_and_perturbed_except_for_denoising():
 def test_denoising_and_jpeg_average_and_backtrack_and_others_do_neither():
     for task in TASKS:
         for prior in ("dip", "pip"):
-            found = preset(task, prior)
+            found = preset(task, prior, "paper")
             noisy = isinstance(task, Denoise | RemoveJpeg)
             assert (found.average, found.backtrack) == ((0.99, True) if noisy else (0.0, False))
 
 
 def test_denoising_and_jpeg_end_by_themselves_unless_the_paper_is_wanted_to_the_letter():
     for task in (Denoise(), RemoveJpeg()):
-        assert "VarianceWindow" in repr(preset(task).stop)
-        assert preset(task, quality="paper").stop == MaxSteps(preset(task).steps)
+        assert "NoiseFloor" in repr(preset(task).stop)
+        assert "VarianceWindow" in repr(preset(task, "dip").stop)
+        paper = preset(task, quality="paper")
+        assert paper.stop == MaxSteps(paper.steps)
     assert preset(SuperResolve(4)).stop == MaxSteps(2000)
 
 
@@ -91,7 +93,7 @@ def test_a_prior_of_the_users_own_stays_as_it_is_with_the_nearest_rows_settings(
     assert found.prior is own
     assert found.steps == 4000
     fourier = Prior(Fourier(count=5), Hourglass(), name="own")
-    assert preset(Denoise(), fourier).steps == 1800
+    assert preset(Denoise(), fourier, "paper").steps == 1800
     assert preset(Denoise(), Prior(Meshgrid(), Hourglass())).steps == 3000
 
 
@@ -124,15 +126,27 @@ def test_unknown_words_are_refused_with_those_that_are_known(task, prior, qualit
         preset(task, prior, quality)
 
 
-def test_fast_is_another_optimiser_for_pip_and_balanced_for_all_else():
-    fast = preset(Denoise(), "pip", "fast")
-    assert isinstance(fast.optimiser, Muon) and fast.average == 0.98 and fast.stop.limit == 640
-    assert fast.subsample and fast.optimiser.rate(0) > fast.optimiser.rate(400)
-    assert fast.prior == preset(Denoise(), "pip", "paper").prior
-    for task, prior in ((Denoise(), "dip"), (SuperResolve(4), "pip"), (SuperResolve(4), "dip")):
-        assert preset(task, prior, "fast") == preset(task, prior, "balanced")
+@pytest.mark.parametrize("quality", ["balanced", "fast"])
+def test_our_qualities_take_muon_and_a_quarter_of_the_pixels_for_pip_alone(quality):
+    ours, paper = preset(Denoise(), "pip", quality), preset(Denoise(), "pip", "paper")
+    assert isinstance(ours.optimiser, Muon) and ours.subsample and not paper.subsample
+    assert ours.optimiser.rate(0) > ours.optimiser.rate(400) and ours.stop.limit < paper.steps
+    assert preset(RemoveJpeg(), "pip", quality).stop.limit < ours.stop.limit
+    assert ours.prior == paper.prior
     conv = Prior(Fourier(), Hourglass(), name="custom")
-    assert preset(Denoise(), conv, "fast") == preset(Denoise(), conv, "balanced")
+    for task, prior in (
+        (Denoise(), "dip"),
+        (SuperResolve(4), "pip"),
+        (SuperResolve(4), "dip"),
+        (Denoise(), conv),
+    ):
+        assert preset(task, prior, quality).optimiser == preset(task, prior, "paper").optimiser
+        assert not preset(task, prior, quality).subsample
+
+
+def test_a_given_number_of_steps_keeps_balanced_to_the_published_optimiser():
+    assert preset(Denoise(), "pip", "balanced", steps=1000) == preset(Denoise(), "pip", "paper")
+    assert preset(Denoise(), "pip", "fast", steps=1000) == preset(Denoise(), "pip", "fast")
 
 
 @pytest.mark.parametrize(("name", "value"), [("slope", 1.5), ("slope", -0.1), ("bn_eps", 0.0)])

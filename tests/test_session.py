@@ -108,7 +108,7 @@ def test_average_zero_gives_the_raw_output(engine, tiny_dip, picture):
 def test_the_answer_is_the_estimate_of_the_step_that_the_rule_chose(engine, tiny_pip, noisy):
     degraded, _ = noisy(24, 24)
     rule = de.VarianceWindow(window=5, patience=10_000, floor=20) | de.MaxSteps(60)
-    options = {"prior": tiny_pip, "engine": engine, "threads": 1}
+    options = {"prior": tiny_pip, "engine": engine, "threads": 1, "quality": "paper"}
     result = de.restore(degraded, de.Denoise(), stop=rule, **options)
     assert 20 <= result.chosen_step <= result.steps == 60
     again = de.restore(degraded, de.Denoise(), steps=result.chosen_step, **options)
@@ -121,6 +121,7 @@ def test_a_rule_that_may_never_end_is_given_a_limit(engine, tiny_pip, picture):
         "prior": tiny_pip,
         "engine": engine,
         "threads": 1,
+        "quality": "paper",
         "progress": lambda s: limits.append(s.limit),
     }
     with de.Session(de.Denoise(), stop=de.Discrepancy(250), **options) as session:
@@ -245,7 +246,7 @@ def test_an_interrupted_fit_hands_out_the_best_so_far(engine, tiny_pip, picture)
         if step.index == 3:
             raise KeyboardInterrupt
 
-    options = {"prior": tiny_pip, "engine": engine, "threads": 1, "progress": interrupt}
+    options = {"prior": tiny_pip, "engine": engine, "threads": 1, "progress": interrupt, "quality": "paper"}
     with de.Session(de.Denoise(), **options) as session:
         with pytest.raises(KeyboardInterrupt):
             session.fit(picture(dtype="float32"))
