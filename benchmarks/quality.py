@@ -49,7 +49,7 @@ def fitted(path: Path, options: argparse.Namespace, steps: int | None = None, se
     After an automatic stop another 300 steps are made, to see whether waiting would have been better.
     """
     clean, noisy = noisy_crop(path, options.size)
-    chosen = preset(de.Denoise(), options.prior, options.quality)
+    chosen = preset(de.Denoise(), options.prior, options.quality, steps)
     optimiser = chosen.optimiser
     if steps and isinstance(optimiser, Muon):
         optimiser = optimiser.over(steps)
@@ -74,7 +74,7 @@ def fitted(path: Path, options: argparse.Namespace, steps: int | None = None, se
         watched += time.perf_counter() - pause
     seconds = time.perf_counter() - begin - watched
     answer = program.estimate() if answer is None else answer
-    for _ in range(0 if steps else 300):
+    for _ in range(0 if steps else options.beyond):
         program.step()
         curve.append(de.psnr(program.estimate(), clean))
     program.close()
@@ -141,6 +141,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--quality", default="balanced")
     parser.add_argument("--engine", default="native")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--beyond", type=int, default=300, help="steps after an automatic stop")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(words)
     if options.what == "seeds":
