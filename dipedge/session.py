@@ -39,7 +39,8 @@ class Session:
         prior: None or "pip", "dip", another name or a ``Prior``; see ``presets.preset``.
         engine: "auto", "native" or "torch".
         quality: "paper", "balanced" or "fast"; see ``presets.preset``.
-        steps: exactly so many steps a fit; excludes ``stop``.
+        steps: exactly so many steps a fit; excludes ``stop``. "balanced" then takes the published
+            optimiser, and the falling rate of "fast" is stretched over them (``presets.preset``).
         stop: a stopping rule for ``fit``; None takes the preset's. A rule that may never end gets ten
             times the preset's steps as a limit.
         learning_rate: of the optimiser, above 0; None takes the preset's.
