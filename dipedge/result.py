@@ -15,7 +15,7 @@ class StopReason(Enum):
     STEPS = "steps", "all steps that were asked for are done"
     DEADLINE = "deadline", "the time allowed has passed"
     VARIANCE = "variance", "the variance of the outputs has passed its minimum: the noise is coming in"
-    DISCREPANCY = "discrepancy", "the residual has fallen to the noise that was said to be there"
+    DISCREPANCY = "discrepancy", "the residual has fallen to the noise"
     INTERRUPTED = "interrupted", "it was interrupted; this is the best result so far"
 
     def __new__(cls, word: str, sentence: str) -> StopReason:
