@@ -16,6 +16,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,12 @@ from PIL import Image
 
 import dipedge as de
 from dipedge.engines import get_engine
-from dipedge.engines.base import Settings
+from dipedge.engines.base import Program, Settings
 from dipedge.fit import fit_steps
 from dipedge.noise import noise_variance
 from dipedge.optimisers import Muon
-from dipedge.presets import preset
+from dipedge.presets import Preset, preset
+from dipedge.stopping import Rule
 
 SIGMA = 25 / 255
 
@@ -43,31 +45,50 @@ def noisy_crop(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     return clean, np.clip(clean + np.random.normal(scale=SIGMA, size=clean.shape), 0, 1).astype(np.float32)
 
 
+def begun(
+    noisy: np.ndarray,
+    prior: str,
+    quality: str,
+    engine: str,
+    precision: str,
+    seed: int,
+    steps: int | None = None,
+) -> tuple[Program, Preset]:
+    """A program that denoises ``noisy`` [H, W, 3], before its first step, and the preset it follows."""
+    chosen = preset(de.Denoise(), prior, quality, steps)
+    optimiser = chosen.optimiser
+    if steps and isinstance(optimiser, Muon):
+        optimiser = optimiser.over(steps)
+    settings = Settings(optimiser, chosen.average, seed=seed, precision=precision, subsample=chosen.subsample)
+    program = get_engine(engine).compile(chosen.prior, de.Denoise(), noisy.shape, settings)
+    program.set_target(noisy)
+    return program, chosen
+
+
+def followed(program: Program, chosen: Preset, stop: Rule, noisy: np.ndarray) -> Iterator[de.Step]:
+    """The steps of a fit to its end."""
+    return fit_steps(
+        program,
+        stop,
+        clock=time.perf_counter,
+        backtrack=chosen.backtrack,
+        noise=lambda: noise_variance(noisy),
+    )
+
+
 def fitted(path: Path, options: argparse.Namespace, steps: int | None = None, seed: int = 0) -> dict:
     """One fit of one picture, with what became of it; PSNR is that of the averaged output.
 
     After an automatic stop another 300 steps are made, to see whether waiting would have been better.
     """
     clean, noisy = noisy_crop(path, options.size)
-    chosen = preset(de.Denoise(), options.prior, options.quality, steps)
-    optimiser = chosen.optimiser
-    if steps and isinstance(optimiser, Muon):
-        optimiser = optimiser.over(steps)
-    settings = Settings(
-        optimiser, chosen.average, seed=seed, precision=options.precision, subsample=chosen.subsample
+    program, chosen = begun(
+        noisy, options.prior, options.quality, options.engine, options.precision, seed, steps
     )
-    program = get_engine(options.engine).compile(chosen.prior, de.Denoise(), clean.shape, settings)
-    program.set_target(noisy)
     begin, watched = time.perf_counter(), 0.0  # watching is no part of the fit
     curve, answer, last = [], None, None
     stop = chosen.stop if steps is None else de.MaxSteps(steps)
-    for last in fit_steps(
-        program,
-        stop,
-        clock=time.perf_counter,
-        backtrack=chosen.backtrack,
-        noise=lambda: noise_variance(noisy),
-    ):
+    for last in followed(program, chosen, stop, noisy):
         pause = time.perf_counter()
         answer = last.kept if last.kept is not None else answer
         curve.append(de.psnr(program.estimate(), clean))

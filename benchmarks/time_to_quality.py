@@ -23,12 +23,7 @@ import numpy as np
 
 import dipedge as de
 from benchmarks import limits
-from benchmarks.quality import noisy_crop
-from dipedge.engines import get_engine
-from dipedge.engines.base import Settings
-from dipedge.fit import fit_steps
-from dipedge.noise import noise_variance
-from dipedge.presets import preset
+from benchmarks.quality import begun, followed, noisy_crop
 
 NEAR = 0.1  # dB
 
@@ -38,20 +33,9 @@ def fitted(
 ) -> tuple[list[tuple[int, float, float]], float, int]:
     """(step, seconds, PSNR of the average) every few steps; the answer's PSNR; how many steps were made."""
     begin = time.perf_counter()
-    chosen = preset(de.Denoise(), "pip", quality)
-    settings = Settings(
-        chosen.optimiser, chosen.average, seed=seed, precision=precision, subsample=chosen.subsample
-    )
-    program = get_engine(engine).compile(chosen.prior, de.Denoise(), clean.shape, settings)
-    program.set_target(noisy)
+    program, chosen = begun(noisy, "pip", quality, engine, precision, seed)
     watched, curve, answer, last = 0.0, [], None, None
-    for last in fit_steps(
-        program,
-        chosen.stop,
-        clock=time.perf_counter,
-        backtrack=chosen.backtrack,
-        noise=lambda: noise_variance(noisy),
-    ):
+    for last in followed(program, chosen, chosen.stop, noisy):
         answer = last.kept if last.kept is not None else answer
         if last.index % 4 == 0:
             pause = time.perf_counter()

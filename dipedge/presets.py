@@ -197,8 +197,14 @@ def _balanced(published: Preset, row: Row) -> Preset:
 # Small pictures reach their noise while the rate falls, large ones after it.
 _REST = Adam(0.003, beta2=0.99)
 _OURS = {
-    "balanced": (Muon(0.08, momentum=0.97, rest=_REST, hold=240, decay=240, final=0.125), NoiseFloor(0.94)),
-    "fast": (Muon(0.05, momentum=0.97, rest=_REST, hold=160, decay=160, final=0.2), NoiseFloor(0.93)),
+    "balanced": (
+        Muon(0.08, momentum=0.97, rest=_REST, hold=240, decay=240, final=0.125),
+        NoiseFloor(0.94, floor=200),
+    ),
+    "fast": (
+        Muon(0.05, momentum=0.97, rest=_REST, hold=160, decay=160, final=0.2),
+        NoiseFloor(0.93, floor=176),
+    ),
 }
 _LIMITS = {"balanced": 960, "fast": 640}
 # A compressed picture has no noise to end at: its fit ends while the rate falls, where the best steps of two

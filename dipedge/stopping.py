@@ -189,16 +189,21 @@ class NoiseFloor(Rule):
     Args:
         share: of the estimated variance that the residual falls to, above 0.
         window: steps whose residuals are averaged, 1 to 1000.
+        floor: no fit ends before this step: the average of the outputs lags behind the output whose
+            residual is seen, most where a fit is quickest, in small pictures.
     """
 
     share: float = 0.93
     window: int = 8
+    floor: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.share < float("inf"):
             raise InputError(f"share is {self.share!r}; it must be above 0")
         if isinstance(self.window, bool) or not isinstance(self.window, int) or not 1 <= self.window <= 1000:
             raise InputError(f"window is {self.window!r}; it must be a whole number from 1 to 1000")
+        if isinstance(self.floor, bool) or not isinstance(self.floor, int) or self.floor < 0:
+            raise InputError(f"floor is {self.floor!r}; it must be a whole number of 0 or more")
 
     def start(self) -> Watcher:
         return _NoiseWatcher(self)
@@ -219,8 +224,10 @@ class _NoiseWatcher:
         if self._level is None:
             self._level = (seen.noise() or 0.0) * self._rule.share
         self._recent.append(seen.residual)
+        if len(self._recent) < self._rule.window or seen.index < self._rule.floor:
+            return None
         low = sum(self._recent) <= self._level * self._rule.window
-        return StopReason.DISCREPANCY if low and len(self._recent) == self._rule.window else None
+        return StopReason.DISCREPANCY if low else None
 
     def rewind(self) -> None:
         """Residuals of weights that were given up say nothing of those that follow."""

@@ -19,7 +19,7 @@ import dipedge as de
 
 SIGMA = 25
 # What quality "fast" does by itself, with a deadline for slow machines.
-STOP = de.NoiseFloor() | de.MaxSteps(450) | de.Deadline(ms=120_000)
+STOP = de.NoiseFloor(floor=176) | de.MaxSteps(450) | de.Deadline(ms=120_000)
 OUTPUT = Path("demo_output")
 CAPTION = 18  # pixels above a picture in the side-by-side
 

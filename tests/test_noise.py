@@ -62,6 +62,11 @@ def test_the_mean_of_the_last_residuals_decides():
     assert found == [None, None, None, StopReason.DISCREPANCY, StopReason.DISCREPANCY]
 
 
+def test_nothing_ends_before_the_floor():
+    found = run(NoiseFloor(window=1, floor=3), [0.1] * 4, 1.0)
+    assert found == [None, None, StopReason.DISCREPANCY, StopReason.DISCREPANCY]
+
+
 def test_nothing_ends_before_a_whole_window_nor_without_noise():
     assert run(NoiseFloor(window=3), [0.0, 0.0], 1.0) == [None, None]
     assert run(NoiseFloor(window=1), [1e-9] * 3, 0.0) == [None] * 3
@@ -77,7 +82,9 @@ def test_weights_taken_back_start_the_window_anew():
     assert watcher.update(low) is StopReason.DISCREPANCY
 
 
-@pytest.mark.parametrize("wrong", [{"share": 0.0}, {"share": -1.0}, {"window": 0}, {"window": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{"share": 0.0}, {"share": -1.0}, {"window": 0}, {"window": 1.5}, {"floor": -1}]
+)
 def test_values_outside_their_range_are_refused(wrong):
     with pytest.raises(de.InputError, match=next(iter(wrong))):
         NoiseFloor(**wrong)
@@ -87,9 +94,9 @@ def test_fast_ends_at_the_noise_and_sooner_the_more_there_is():
     pytest.importorskip("dipedge._native", reason="the native engine is not built")
     small = replace(de.pip(), network=de.Hourglass((de.Level(32, 32, 4, 1, 1),) * 3))
     steps = {}
-    for sigma in (20, 60):
+    for sigma in (5, 60):
         picture = np.clip(noisy(sigma, (64, 64)), 0, 1)
         result = de.restore(picture, de.Denoise(), prior=small, quality="fast", threads=1)
         assert result.reason is StopReason.DISCREPANCY
         steps[sigma] = result.steps
-    assert steps[60] < steps[20] < 640
+    assert 176 <= steps[60] < steps[5] < 640
