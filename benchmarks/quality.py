@@ -23,11 +23,11 @@ import numpy as np
 from PIL import Image
 
 import dipedge as de
+from dipedge import arguments
 from dipedge.engines import get_engine
 from dipedge.engines.base import Program, Settings
 from dipedge.fit import fit_steps
 from dipedge.noise import noise_variance
-from dipedge.optimisers import Muon
 from dipedge.presets import Preset, preset
 from dipedge.stopping import Rule
 
@@ -56,9 +56,7 @@ def begun(
 ) -> tuple[Program, Preset]:
     """A program that denoises ``noisy`` [H, W, 3], before its first step, and the preset it follows."""
     chosen = preset(de.Denoise(), prior, quality, steps)
-    optimiser = chosen.optimiser
-    if steps and isinstance(optimiser, Muon):
-        optimiser = optimiser.over(steps)
+    optimiser = arguments.optimiser(chosen.optimiser, None, steps)
     settings = Settings(optimiser, chosen.average, seed=seed, precision=precision, subsample=chosen.subsample)
     program = get_engine(engine).compile(chosen.prior, de.Denoise(), noisy.shape, settings)
     program.set_target(noisy)

@@ -215,8 +215,9 @@ _AVERAGE = 0.98
 
 def _ours(published: Preset, row: Row, quality: str) -> Preset:
     """Muon where it was measured to pay: PIP on noise and JPEG artefacts. All else as published."""
-    pointwise = all(level.kernel_down == level.kernel_up == 1 for level in published.prior.network.levels)
-    if not (row.stops_itself and pointwise and isinstance(published.prior.encoding, Fourier)):
+    prior = published.prior
+    pointwise = all(level.kernel_down == level.kernel_up == 1 for level in prior.network.levels)
+    if not (row.stops_itself and pointwise and prior.why_not_pointwise() is None):
         return _balanced(published, row)
     optimiser, stop = _OURS[quality]
     limit = (_NOISELESS_LIMITS if row.noiseless else _LIMITS)[quality]

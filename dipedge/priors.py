@@ -219,6 +219,15 @@ class Prior:
         if self.perturb == "frequencies" and not isinstance(self.encoding, Fourier):
             raise InputError("perturb is 'frequencies'; only a Fourier encoding has frequencies")
 
+    def why_not_pointwise(self) -> str | None:
+        """None where the largest level treats every pixel apart, else what looks beyond (or noise on z)."""
+        largest = self.network.levels[0]
+        if largest.kernel_up != 1 or largest.kernel_down != 1 or (largest.skip and largest.kernel_skip != 1):
+            return "the largest level's layers are not pointwise"
+        if not isinstance(self.encoding, Fourier) or (self.perturbation > 0 and self.perturb == "input"):
+            return "its input is not made of unperturbed Fourier features"
+        return None
+
     def parameter_shapes(self, out_channels: int = 3) -> dict[str, tuple[int, ...]]:
         """Every learned tensor's shape by name; learned frequencies come last."""
         shapes = self.network.parameter_shapes(self.encoding.channels, out_channels)

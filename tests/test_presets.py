@@ -7,7 +7,7 @@ import pytest
 from dipedge.errors import InputError
 from dipedge.optimisers import Muon
 from dipedge.presets import QUALITIES, TABLE, preset
-from dipedge.priors import Fourier, Hourglass, Meshgrid, Noise, Prior, dip, pip
+from dipedge.priors import Fourier, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
 from dipedge.stopping import MaxSteps
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
 
@@ -142,6 +142,20 @@ def test_our_qualities_take_muon_and_a_quarter_of_the_pixels_for_pip_alone(quali
     ):
         assert preset(task, prior, quality).optimiser == preset(task, prior, "paper").optimiser
         assert not preset(task, prior, quality).subsample
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        replace(pip(), perturbation=0.1),
+        replace(pip(), network=Hourglass((Level(16, 16, 4, 1, 1, 3),) * 2)),
+    ],
+    ids=["noise on z", "3x3 skip"],
+)
+@pytest.mark.parametrize("quality", ["balanced", "fast"])
+def test_a_prior_that_looks_beyond_single_pixels_is_fitted_as_published(quality, prior):
+    found = preset(Denoise(), prior, quality)
+    assert not found.subsample and "VarianceWindow" in repr(found.stop)
 
 
 def test_a_given_number_of_steps_keeps_balanced_to_the_published_optimiser():

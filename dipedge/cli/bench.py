@@ -46,7 +46,7 @@ def compare(size: int, prior: str, seconds: float, threads: int | None) -> None:
     threads = None if threads is None else whole("threads", threads, 1, 4096)
     if not 0 < number("seconds", seconds) <= 3600:
         raise InputError(f"seconds is {seconds}; it must be above 0 and at most 3600")
-    task, chosen = Denoise(), preset(Denoise(), prior)
+    task, chosen = Denoise(), preset(Denoise(), prior, "paper")
     settings = Settings(chosen.optimiser, chosen.average, seed=0, threads=threads)
     target = np.random.default_rng(0).random((size, size, 3), np.float32)
     lines: list[Line] = []

@@ -6,7 +6,7 @@ import numpy as np
 
 from dipedge.engines.base import Settings
 from dipedge.errors import EngineError, InputError
-from dipedge.priors import Fourier, Prior
+from dipedge.priors import Prior
 from dipedge.tasks import Task
 
 
@@ -56,14 +56,9 @@ def why_not_subsampled(prior: Prior, task: Task) -> str | None:
     A layer that looks at a pixel's neighbours needs them computed too; a perturbed z would have to be drawn
     for pixels that nobody looks at.
     """
-    largest = prior.network.levels[0]
-    if largest.kernel_up != 1 or largest.kernel_down != 1 or (largest.skip and largest.kernel_skip != 1):
-        return "the largest level's layers are not pointwise"
-    if not isinstance(prior.encoding, Fourier) or (prior.perturbation > 0 and prior.perturb == "input"):
-        return "its input is not made of unperturbed Fourier features"
     if task.data_term.kind == "lanczos":
         return f"task {task.name!r} compares a decimated output"
-    return None
+    return prior.why_not_pointwise()
 
 
 def check_subsampled(prior: Prior, task: Task, settings: Settings) -> None:
