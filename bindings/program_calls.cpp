@@ -138,6 +138,7 @@ void set_tensor(Program& program, const std::string& kind, const std::string& na
 void set_target(Program& program, const FloatArray& target) {
     const size_t count = program.tail().target_floats();
     std::copy_n(checked(target, count, "target"), count, program.tail().target());
+    program.target_changed();
 }
 
 void set_mask(Program& program, const FloatArray& mask) {

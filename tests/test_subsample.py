@@ -108,6 +108,22 @@ def test_the_average_forgets_in_a_cycle_what_it_would_in_four_steps():
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_every_new_target_is_seen_whole_however_few_steps_it_is_given(engine):
+    program = begun(engine, (12, 10, 3), precision="fp32")
+    program.step(5)  # into a cycle's middle
+    for frame in range(3):
+        before = program.estimate()
+        program.set_target(np.full((12, 10, 3), 0.1 * frame, np.float32))
+        program.step()
+        assert program.complete
+        output = program.estimate(averaged=False)
+        weight = 0.5**CYCLE if completes(program.steps_done - 1) else 0.5
+        assert np.allclose(program.estimate(), weight * before + (1 - weight) * output, atol=1e-6)
+    program.step()
+    assert program.complete == completes(program.steps_done - 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("prior", "task", "why"),
     [

@@ -29,7 +29,8 @@ class Settings:
         seed: of weights, z and perturbation; the same seed gives the same bits on one engine.
         subsample: whether a step sees one pixel of each 2 x 2 block at the largest level, drawn anew every
             four steps, which then have seen each pixel once; the rest of the output is filled in at the
-            end of every such cycle (and in the first step), and the average takes what was filled in. For
+            end of every such cycle (and in the first step with a new target, so that a frame is seen however
+            few steps it is given), and the average takes what was filled in. For
             Fourier features without noise, pointwise layers at the largest level and pointwise data terms.
         precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
         threads: worker threads, None for all processors this process may use.

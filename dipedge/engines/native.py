@@ -188,7 +188,7 @@ class NativeProgram:
         self._computed = isinstance(prior.encoding, Fourier)
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
         self._channels = prior.encoding.channels
-        self._subsample = settings.subsample
+        self._subsample, self._new_target, self._complete = settings.subsample, False, False
         for name, values in initial_parameters(prior, shape[2], settings.seed).items():
             self._program.set("param", name, values)
         if not isinstance(prior.encoding, Fourier):
@@ -210,7 +210,7 @@ class NativeProgram:
     @property
     def complete(self) -> bool:
         """Whether the last step computed the whole output."""
-        return not self._subsample or completes(self.steps_done - 1)
+        return not self._subsample or self._complete
 
     @property
     def memory_bytes(self) -> int:
@@ -228,7 +228,7 @@ class NativeProgram:
             self._program.set_mask(mask.astype(np.float32))
             self._has_mask = True
         self._program.set_target(target)
-        self._has_target = True
+        self._has_target = self._new_target = True
 
     def set_input(self, z: np.ndarray) -> None:
         """Replaces z before perturbation.
@@ -255,6 +255,9 @@ class NativeProgram:
         """Runs ``count`` steps with the interpreter lock released."""
         self._check_ready()
         self._program.step(count)
+        first = self._new_target and count == 1  # the step after a new target is complete too
+        self._complete = first or completes(self.steps_done - 1)
+        self._new_target = False
 
     def _check_begun(self) -> None:
         if self._program.steps_done == 0:
@@ -333,6 +336,7 @@ class NativeProgram:
             self._program.seed = int(value[0])
         elif key == "step":
             self._program.steps_done = int(value)
+            self._new_target = False
         else:
             kind = next(kind for kind in STATE_ARRAYS if key.startswith(f"{kind}/"))
             self._program.set(kind, key[len(kind) + 1 :], value)

@@ -84,11 +84,12 @@ class TorchProgram:
         self._output: torch.Tensor | None = None
         self._average: torch.Tensor | None = None
         self._loss: torch.Tensor | None = None
+        self._new_target = self._complete = False
 
     @property
     def complete(self) -> bool:
         """Whether the last step computed the whole output."""
-        return not self._settings.subsample or completes(self.steps_done - 1)
+        return not self._settings.subsample or self._complete
 
     def __getattr__(self, name: str) -> object:
         # Only reached when the attribute is missing: ``close`` has taken all of them away.
@@ -120,7 +121,7 @@ class TorchProgram:
         target, mask = checked_target(self._task, self.shape, target, mask, has_mask)
         if mask is not None:
             self._mask = self._tensor(mask)
-        self._target = self._picture(target)
+        self._target, self._new_target = self._picture(target), True
 
     def set_input(self, z: np.ndarray) -> None:
         """Replaces z before perturbation.
@@ -193,13 +194,15 @@ class TorchProgram:
                 z, places = self._input(perturb=True), self._places()
                 output = hourglass(self._prior.network, self._parameters, z, places)
                 loss = self._data_term(output, places)
-                complete = completes(self.steps_done)
-                self._output, self._loss = self._whole(output, z, complete), loss.detach()
+                ends_cycle = places is not None and completes(self.steps_done)
+                self._complete = places is None or ends_cycle or self._new_target
+                self._new_target = False
+                self._output, self._loss = self._whole(output, z, self._complete), loss.detach()
                 self._optimiser.zero_grad()
                 loss.backward()
                 self._optimiser.step()
-                if complete or places is None:
-                    weight = self._settings.average ** (1 if places is None else CYCLE)
+                if self._complete:
+                    weight = self._settings.average ** (CYCLE if ends_cycle else 1)
                     self._average = running_average(self._average, self._output, weight)
                 self.steps_done += 1
 
@@ -304,7 +307,7 @@ class TorchProgram:
     def _load_progress(self, state: State) -> None:
         """The part of ``load_state`` that is not a tensor per parameter."""
         if "step" in state:
-            self.steps_done = int(state["step"])
+            self.steps_done, self._new_target = int(state["step"]), False
             self._optimiser.set_steps(self.steps_done)
             if self.steps_done == 0:  # nothing has been put out yet, which no array can say
                 self._output = self._average = self._loss = None

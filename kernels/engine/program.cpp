@@ -73,11 +73,14 @@ void Program::run(bool perturb, bool complete) {
 }
 
 void Program::step(int count) {
-    // A sampled network has a whole output once a cycle; its average forgets as much in a cycle.
+    // A sampled network has a whole output once a cycle; its average forgets as much in a cycle. One more, for
+    // a new target, counts as one step.
     const bool sampled = spec_.network.subsample;
-    const float weight = sampled ? std::pow(spec_.average, (float)Sampling::cycle) : spec_.average;
     for (int i = 0; i < count; ++i) {
-        const bool complete = !sampled || Sampling::completes(steps_);
+        const bool ends_cycle = sampled && Sampling::completes(steps_);
+        const bool complete = !sampled || ends_cycle || new_target_;
+        const float weight = ends_cycle ? std::pow(spec_.average, (float)Sampling::cycle) : spec_.average;
+        new_target_ = false;
         run(true, complete);
         if (steps_ == 0) {
             std::memcpy(average_->data, network_->tail().out(), sizeof(float) * average_->floats);

@@ -43,7 +43,11 @@ class Program {
     double loss() const { return loss_; }
     void set_loss(double loss) { loss_ = loss; }
     uint64_t steps_done() const { return steps_; }
-    void set_steps_done(uint64_t steps) { steps_ = steps; }
+    void set_steps_done(uint64_t steps) { steps_ = steps, new_target_ = false; }
+
+    // Says that the target is another one: a sampled network's next step computes its whole output, so that
+    // every frame of a stream is seen, however few steps it is given.
+    void target_changed() { new_target_ = true; }
     uint64_t seed() const { return spec_.seed; }
     void set_seed(uint64_t seed) { spec_.seed = seed; }
 
@@ -72,6 +76,7 @@ class Program {
     Buffer* scratch_ = nullptr;
     double loss_ = 0;
     uint64_t steps_ = 0;
+    bool new_target_ = false;
 };
 
 }  // namespace dipedge
