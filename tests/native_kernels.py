@@ -17,7 +17,7 @@ torch = pytest.importorskip("torch", reason="the references need PyTorch")
 
 from dipedge.kernels.conv_norm_act import reference as conv_reference  # noqa: E402
 from dipedge.kernels.upsample_merge import reference as merge_reference  # noqa: E402
-from tests.tolerance import size  # noqa: E402
+from tests.tolerance import all_faults, size  # noqa: E402
 
 ISAS = _native.runnable_isas().split()
 BF16_ISAS = [isa for isa in ISAS if _native.multiplies_bf16(isa)]
@@ -41,6 +41,16 @@ def assert_threads_change_nothing(name: str, arrays: Arrays, options: dict, isa:
     for threads in THREADS:
         together = run(name, arrays, options, isa, threads)
         assert [key for key in alone if not np.array_equal(alone[key], together[key])] == [], threads
+
+
+def assert_right(
+    name: str, arrays: Arrays, options: dict, isa: str, wanted: Arrays, allowed: float, scales: dict
+) -> None:
+    """Every result and gradient is ``wanted`` (``tolerance.all_faults``), with any number of threads."""
+    found = run(name, arrays, options, isa)
+    faults = all_faults(found, wanted, allowed, scales)
+    assert faults == {}, faults
+    assert_threads_change_nothing(name, arrays, options, isa, found)
 
 
 def draw(seed: int, *shape: int, mean: float = 0.0) -> np.ndarray:

@@ -13,7 +13,7 @@ from tests import native_convolutions
 from tests.native_convolutions import Comparison, Convolve, Shapes
 from tests.native_kernels import (
     ISAS,
-    assert_threads_change_nothing,
+    assert_right,
     first_row_missing,
     last_column_repeated,
     one_value_off,
@@ -63,18 +63,14 @@ def options(case: Case) -> dict:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_convolution_and_its_gradients_are_those_of_the_reference(case, isa):
     arrays, wanted, scales = plain(case)
-    found = run("conv_norm_act", arrays, options(case), isa)
-    assert all_faults(found, wanted, allowed(case), scales) == {}
-    assert_threads_change_nothing("conv_norm_act", arrays, options(case), isa, found)
+    assert_right("conv_norm_act", arrays, options(case), isa, wanted, allowed(case), scales)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_chain_of_norms_and_convolution_is_that_of_the_reference(case, isa):
     arrays, wanted, scales = chained(case)
-    found = run("conv_norm_act", arrays, options(case), isa)
-    assert all_faults(found, wanted, allowed(case), scales) == {}
-    assert_threads_change_nothing("conv_norm_act", arrays, options(case), isa, found)
+    assert_right("conv_norm_act", arrays, options(case), isa, wanted, allowed(case), scales)
 
 
 # In bfloat16 a y that is rounded once more may lie on LeakyReLU's other side, so the norm behind it is
@@ -92,9 +88,7 @@ BF16_CHAINS = {
 def test_the_convolution_in_bfloat16_is_that_of_the_reference(case, chain, isa):
     arrays, wanted, scales = BF16_CHAINS[chain](case)
     settings = {**options(case), "bf16": True, "slope": 1.0 if "dz" in arrays else 0.2}
-    found = run("conv_norm_act", arrays, settings, isa)
-    assert all_faults(found, wanted, cell_tolerance(length(case)), scales) == {}
-    assert_threads_change_nothing("conv_norm_act", arrays, settings, isa, found)
+    assert_right("conv_norm_act", arrays, settings, isa, wanted, cell_tolerance(length(case)), scales)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.native_kernels import (
     ISAS,
     Arrays,
     _native,
-    assert_threads_change_nothing,
+    assert_right,
     before_centring,
     draw,
     first_row_missing,
@@ -83,9 +83,7 @@ def options(case: Case) -> dict:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_layer_and_its_gradients_are_those_of_the_reference(case, isa):
     arrays, wanted, scales = prepared(case)
-    found = run("fourier_mlp", arrays, options(case), isa)
-    assert all_faults(found, wanted, allowed(case), scales) == {}
-    assert_threads_change_nothing("fourier_mlp", arrays, options(case), isa, found)
+    assert_right("fourier_mlp", arrays, options(case), isa, wanted, allowed(case), scales)
 
 
 @with_bf16
@@ -94,9 +92,7 @@ def test_the_layer_in_bfloat16_is_that_of_the_reference(case, isa):
     """With slope 1: a y that is rounded may lie on the other side of LeakyReLU's corner."""
     arrays, wanted, scales = prepared(case, slope=1.0)
     settings = {**options(case), "bf16": True, "slope": 1.0}
-    found = run("fourier_mlp", arrays, settings, isa)
-    assert all_faults(found, wanted, cell_tolerance(length(case), cells=4), scales) == {}
-    assert_threads_change_nothing("fourier_mlp", arrays, settings, isa, found)
+    assert_right("fourier_mlp", arrays, settings, isa, wanted, cell_tolerance(length(case), cells=4), scales)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

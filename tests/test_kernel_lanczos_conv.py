@@ -18,6 +18,7 @@ from tests.native_kernels import (
     ISAS,
     Arrays,
     _native,
+    assert_right,
     assert_threads_change_nothing,
     draw,
     first_row_missing,
@@ -154,18 +155,14 @@ def allowed_in_bf16(case: ConvCase) -> float:
 @pytest.mark.parametrize("case", CONV_CASES, ids=str)
 def test_the_decimated_convolution_and_its_gradients_are_those_of_the_reference(case, isa):
     arrays, wanted, scales = plain(case)
-    found = run("lanczos_conv", arrays, options(case), isa)
-    assert all_faults(found, wanted, allowed_of(case), scales) == {}
-    assert_threads_change_nothing("lanczos_conv", arrays, options(case), isa, found)
+    assert_right("lanczos_conv", arrays, options(case), isa, wanted, allowed_of(case), scales)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("case", CHAINED_CASES, ids=str)
 def test_the_chain_of_norms_and_decimated_convolution_is_that_of_the_reference(case, isa):
     arrays, wanted, scales = chained(case)
-    found = run("lanczos_conv", arrays, options(case), isa)
-    assert all_faults(found, wanted, allowed_of(case), scales) == {}
-    assert_threads_change_nothing("lanczos_conv", arrays, options(case), isa, found)
+    assert_right("lanczos_conv", arrays, options(case), isa, wanted, allowed_of(case), scales)
 
 
 # As in test_kernel_conv_norm_act: a norm behind with slope 1, the activation with the layer before.
@@ -182,9 +179,7 @@ BF16_CHAINS = {
 def test_the_decimated_convolution_in_bfloat16_is_that_of_the_reference(case, chain, isa):
     arrays, wanted, scales = BF16_CHAINS[chain](case)
     settings = {**options(case), "bf16": True, "slope": 1.0 if "dz" in arrays else 0.2}
-    found = run("lanczos_conv", arrays, settings, isa)
-    assert all_faults(found, wanted, allowed_in_bf16(case), scales) == {}
-    assert_threads_change_nothing("lanczos_conv", arrays, settings, isa, found)
+    assert_right("lanczos_conv", arrays, settings, isa, wanted, allowed_in_bf16(case), scales)
 
 
 @pytest.mark.parametrize("isa", ISAS)

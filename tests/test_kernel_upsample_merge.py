@@ -15,7 +15,7 @@ from dipedge.kernels.upsample_merge.reference import upsample_crop, upsample_mer
 from tests.native_kernels import (
     ISAS,
     Arrays,
-    assert_threads_change_nothing,
+    assert_right,
     before_centring,
     draw,
     draw_gamma,
@@ -98,9 +98,7 @@ def options(case: Case) -> dict:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_merge_and_its_gradients_are_those_of_the_reference(case, isa):
     arrays, wanted, scales = prepared(case)
-    found = run("upsample_merge", arrays, options(case), isa)
-    assert all_faults(found, wanted, allowed(case), scales) == {}
-    assert_threads_change_nothing("upsample_merge", arrays, options(case), isa, found)
+    assert_right("upsample_merge", arrays, options(case), isa, wanted, allowed(case), scales)
 
 
 @with_bf16
@@ -108,9 +106,7 @@ def test_the_merge_and_its_gradients_are_those_of_the_reference(case, isa):
 def test_the_merge_in_bfloat16_is_that_of_the_reference(case, isa):
     arrays, wanted, scales = prepared(case)
     settings = {**options(case), "bf16": True}
-    found = run("upsample_merge", arrays, settings, isa)
-    assert all_faults(found, wanted, cell_tolerance(length(case)), scales) == {}
-    assert_threads_change_nothing("upsample_merge", arrays, settings, isa, found)
+    assert_right("upsample_merge", arrays, settings, isa, wanted, cell_tolerance(length(case)), scales)
 
 
 @pytest.mark.parametrize(
