@@ -10,6 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import pytest
 
+try:
+    import torch
+
+    # Without a GPU Triton's kernels run in its interpreter; read when the first of them is imported.
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+except ImportError:
+    pass
+
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior
 from dipedge.session import Session
 from dipedge.tasks import Denoise

@@ -229,9 +229,9 @@ def test_no_file_mentions_a_path_of_one_machine():
 
 
 def kernel_folders() -> list[Path]:
-    """One folder is one kernel; engine/ drives them and simd/ is what they are written with."""
+    """One folder is one kernel; engine/ drives them, simd/ and gpu/ are what they are written with."""
     folders = [path for path in (ROOT / "kernels").iterdir() if path.is_dir()]
-    return sorted(path for path in folders if path.name not in ("engine", "simd", "__pycache__"))
+    return sorted(path for path in folders if path.name not in ("engine", "simd", "gpu", "__pycache__"))
 
 
 @pytest.mark.parametrize("folder", kernel_folders(), ids=lambda folder: folder.name)

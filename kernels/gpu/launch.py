@@ -1,0 +1,57 @@
+"""How work is cut into programs, and the scratch memory that launches share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+MAX_PROGRAMS = 264  # two for each of the 132 multiprocessors of an H100 or H200
+COUNTERS = 512
+
+
+def programs(tiles: int) -> int:
+    """How many programs share ``tiles`` tiles: program p takes p, p + programs, p + 2 programs, ..."""
+    return max(1, min(tiles, MAX_PROGRAMS))
+
+
+def channel_stride(channels: int) -> int:
+    """Cells from one pixel to the next: whole 16 bytes of bfloat16."""
+    return -(-channels // 8) * 8
+
+
+def block(count: int, most: int, least: int = 16) -> int:
+    """The smallest power of two that holds ``count``, within [least, most]; Triton's blocks are such."""
+    size = least
+    while size < count and size < most:
+        size *= 2
+    return size
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Memory that every launch may use while it runs; launches follow one another on one stream.
+
+    Args:
+        partials: float32 [n]: rows of partial sums.
+        counters: int32 [B * COUNTERS], all 0 between launches: how many programs have finished.
+    """
+
+    partials: Any
+    counters: Any
+
+
+def launch(
+    kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = 4, stages: int = 2, **constants: Any
+) -> None:
+    """Starts a Triton kernel; every launch of ours goes through here.
+
+    Args:
+        kernel: a ``triton.jit`` function.
+        grid: programs along one to three axes.
+        arguments: tensors and numbers, in order.
+        warps: of 32 threads, per program.
+        stages: how many tiles are in flight in a loop.
+        constants: compile-time values by name.
+    """
+    # Said outright, because its default changes with Triton 3.10: a product and a sum may be rounded once.
+    kernel[grid](*arguments, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants)
