@@ -1,6 +1,6 @@
 """How the tests of Triton kernels make their tensors: on a GPU where there is one, else in the interpreter.
 
-Pictures come in as numpy [H, W, C], one per fit; launches take [B, H, W, S] of cells. What lies in the surplus
+Pictures come in as numpy [H, W, C], one per fit; launches take [B, H, W, S] of cells. What lies in surplus
 channels is NaN here, and so is every result before a launch: a kernel that reads the one or leaves the other
 unwritten cannot pass.
 """

@@ -15,7 +15,7 @@ def activated(y, scale, shift, slope):
 
 @triton.jit
 def by_normalised(gradient, y, scale, shift, slope):
-    """From the gradient by act(n) to that by n = scale y + shift; at n = 0 the slope counts, as in PyTorch."""
+    """From the gradient by act(n) to that by n = scale y + shift; the slope counts at n = 0."""
     n = y * scale[None, :] + shift[None, :]
     return tl.where(n > 0, gradient, slope * gradient)
 

@@ -80,7 +80,7 @@ def finish_norm(rows, counter, programs, gamma, beta, norm, c, inside, eps, C: t
     ``c`` are this program's channels, ``inside`` which of them exist; ``counter`` belongs to these channels.
     """
     if is_last(counter, programs):
-        count, mean, variance = all_moments(rows, programs, c, inside, C, P)
+        _, mean, variance = all_moments(rows, programs, c, inside, C, P)
         rstd = 1.0 / tl.sqrt(variance + eps)
         scale = tl.load(gamma + c, mask=inside, other=0.0) * rstd
         tl.store(norm + c, mean, mask=inside)
