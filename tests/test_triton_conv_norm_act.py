@@ -188,7 +188,8 @@ def test_pointwise_layer_takes_a_picture_without_norm_from_inside_a_larger_one_a
 def run_backward(drawn, incoming, output, **options):
     """Runs it and returns the weight gradients [O, I] of all fits."""
     case, used = drawn.case, scratch(FITS)
-    count = weight_partials(*drawn.small, case.into, case.out)
+    cell_bytes = CELLS[drawn.precision].itemsize
+    count = weight_partials(*drawn.small, case.into, case.out, cell_bytes)
     partials = empty(FITS, count, case.out, 1, 1, case.into)
     pointwise_backward(
         incoming, output, drawn.source(), drawn.weights(), partials, used, stride=case.stride, **options

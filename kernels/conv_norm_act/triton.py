@@ -12,8 +12,10 @@ The activation of x is made again from x in both (a multiply-add and a select pe
 loads), and the gradient by y from g: neither is ever stored. Where the layer's reader is the head, g itself
 is made from the head's 3 numbers a pixel, which saves the write and the read of another 67 MB.
 
-Programs are persistent: each walks over tiles with its weights in shared memory. So there are at most 264
-rows of partial statistics and of partial weight gradients (64 KB each); a 512 x 512 layer would leave 4096. Small levels get small tiles instead: 32 x 32 pixels are 64 tiles of 16, times blocks of outputs.
+Programs are persistent: each walks over tiles with its weights in shared memory. So there are at most 132
+rows of partial statistics and of partial weight gradients (64 KB each); a 512 x 512 layer would leave 4096.
+Small levels get small tiles instead: 32 x 32 pixels are 64 tiles of 16, times blocks of outputs. float32 has
+no tensor cores (tf32 would round to 10 bits): its tiles are small because sums and operands share registers.
 
 Registers and spills: docs/gpu_engine.md. Considered and left: a tile of 128 pixels in the backward pass (two
 accumulators of 128 x 128 beside three tiles do not fit into the registers of 8 warps); keeping a copy of the
@@ -37,9 +39,9 @@ ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
 ENOUGH = 128  # programs that keep the GPU busy; below that, tiles shrink
 
 
-def tile_sizes(pixels: int, channels: int, largest: int) -> tuple[int, int]:
-    """Pixels and channels of a tile: as large as leaves enough programs, 16 by 32 at the least."""
-    rows, columns = largest, gpu.block(channels, 128)
+def tile_sizes(pixels: int, channels: int, largest: int, wide: int) -> tuple[int, int]:
+    """Pixels (``largest`` at most) and channels (``wide``) of a tile: as large as leaves enough programs."""
+    rows, columns = largest, gpu.block(channels, wide)
 
     def count() -> int:
         return -(-pixels // rows) * -(-channels // columns)
@@ -167,8 +169,9 @@ def pointwise(
     x, y = source.values, output.values
     into, out = source.channels, output.channels
     fits, height, width = y.shape[:3]
-    m, n = tile_sizes(height * width, out, 128)
-    count = gpu.programs(-(-height * width // m))
+    few = x.element_size() == 4
+    m, n = tile_sizes(height * width, out, 32 if few else 128, 64 if few else 128)
+    count = gpu.programs(-(-height * width // m), share=2)
     nothing = scratch.partials
     normed = output.norm is not None
     gpu.launch(
@@ -178,8 +181,8 @@ def pointwise(
         beta if normed else nothing, output.norm if normed else nothing,
         width, height * width, count, x.stride(0), x.stride(1), 0 if factor is None else factor.stride(0),
         weight.stride(0), y.stride(0), gamma.stride(0) if normed else 0, source.slope, eps,
-        warps=8 if m * n >= 64 * 128 else 4, stages=3,
+        warps=8 if m * n >= 64 * 128 else 4, stages=2 if few else 3,
         XS=x.stride(2), WS=weight.stride(1), YS=y.stride(2), I=into, O=out, STRIDE=stride,
         ACT=source.norm is not None, FACTOR=factor is not None, NORM=normed,
-        M=m, N=n, K=gpu.block(into, 128), P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
+        M=m, N=n, K=gpu.block(into, 32 if few else 128), P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

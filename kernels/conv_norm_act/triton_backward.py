@@ -12,7 +12,7 @@ gradient by the input in one of two forms:
 
 The two products share the tile of the gradient by y: [M, O] x [O, I] gives the gradient by x, its transpose
 times the activations [M, I] the weight gradient, which stays in registers over all tiles of a program. More
-than 128 outputs go in two launches, one for each product.
+than 128 outputs (32 in float32, which has no tensor cores) go in two launches, one for each product.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 
 GRADIENT, RAW, HEAD = 0, 1, 2  # what comes in
 NOT, FINISHED, MERGED = 0, 1, 2  # which sums go out
-WIDEST = 128  # outputs that one launch takes with both products
+WIDEST = {2: 128, 4: 32}  # outputs that one launch takes with both products, by bytes of a cell
 
 
 @dataclass(frozen=True)
@@ -227,15 +227,15 @@ class _Sums:
     dbeta: Any
 
 
-def weight_partials(height: int, width: int, into: int, out: int) -> int:
+def weight_partials(height: int, width: int, into: int, out: int, cell_bytes: int) -> int:
     """P: how many parts ``pointwise_backward`` leaves of the weight gradient of a height x width output."""
-    return gpu.programs(-(-height * width // _tile(height * width, into, out)[0]))
+    return gpu.programs(-(-height * width // _tile(height * width, into, out, cell_bytes)[0]), share=2)
 
 
-def _tile(pixels: int, into: int, out: int) -> tuple[int, int, int]:
+def _tile(pixels: int, into: int, out: int, cell_bytes: int) -> tuple[int, int, int]:
     """Pixels, outputs and inputs of a tile."""
-    m, k = tile_sizes(pixels, into, 64)
-    return m, gpu.block(out, WIDEST), k
+    m, k = tile_sizes(pixels, into, *((32, 64) if cell_bytes == 4 else (64, 128)))
+    return m, gpu.block(out, WIDEST[cell_bytes]), k
 
 
 def pointwise_backward(
@@ -262,7 +262,7 @@ def pointwise_backward(
         output: the layer that ``pointwise`` wrote.
         source: the layer that it read.
         weight: as it was given.
-        partials: float32 [B, P, O, 1, 1, I], written; P = ``weight_partials(...)``.
+        partials: float32 [B, P, O, 1, 1, I], written; P from ``weight_partials``.
         scratch: see ``gpu.launch.Scratch``.
         stride: as it was given.
         factor: as it was given; it is not in the gradient by the input (that is by factor times the
@@ -285,7 +285,8 @@ def pointwise_backward(
     else:
         nothing = scratch.partials
         wanted = _Sums(NOT, nothing, 0, 1, nothing, nothing, nothing)
-    parts = ((True, True),) if output.channels <= WIDEST else ((True, False), (False, True))
+    together = output.channels <= WIDEST[source.values.element_size()]
+    parts = ((True, True),) if together else ((True, False), (False, True))
     for dx, dw in parts:
         if dw or to is not None:
             _launch(
@@ -302,9 +303,9 @@ def _launch(
     x, y = source.values, output.values
     into, out = source.channels, output.channels
     fits, height, width = y.shape[:3]
-    m, n, k = _tile(height * width, into, out)
-    count = gpu.programs(-(-height * width // m))
-    groups = -(-into // k) * (1 if dx or out <= WIDEST else -(-out // n))
+    m, n, k = _tile(height * width, into, out, x.element_size())
+    count = weight_partials(height, width, into, out, x.element_size())
+    groups = -(-into // k) * (1 if dx else -(-out // n))
     head = incoming if isinstance(incoming, Head) else None
     given = incoming if isinstance(incoming, Gradient) else None
     raw = incoming if head is None and given is None else None
@@ -323,7 +324,7 @@ def _launch(
         0 if factor is None else factor.stride(0), weight.stride(0), more.stride(0),
         0 if extra is None else extra.stride(1), target.stride(0), sums.norm.stride(0),
         sums.dgamma.stride(0), sums.dbeta.stride(0), output.slope, source.slope,
-        warps=8 if n * k >= 64 * 128 else 4, stages=2,
+        warps=8 if max(m, n) * k >= 64 * 128 else 4, stages=2,
         GS=g.stride(2) if head is None else 1, YS=y.stride(2), XS=x.stride(2), WS=weight.stride(1),
         ES=1 if extra is None else extra.stride(2), DS=to.stride(2) if dx else 1, HC=sums.pitch, I=into,
         O=out, OUT=head.dlogit.shape[3] if head else 1, STRIDE=stride,
