@@ -114,6 +114,29 @@ def _gradient_by_input(
 
 
 @triton.jit
+def _both_products(
+    gradient, y, norm, means, dlogit, head, weight, place, norm_x, dw, m, o, k, valid, slope, slope_x,
+    O: tl.constexpr, I: tl.constexpr, GS: tl.constexpr, YS: tl.constexpr, WS: tl.constexpr,
+    SOURCE: tl.constexpr, OUT: tl.constexpr, ACT: tl.constexpr, DX: tl.constexpr,
+    M: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """The weight gradient with this tile added, and the gradient by the input [M, K] if DX."""
+    cell = place.dtype.element_ty
+    dc = _gradient_by_output(
+        gradient, y, norm, means, dlogit, head, m, o, valid, slope, O, GS, YS, SOURCE, OUT
+    )
+    dc = as_cells(dc, cell)
+    a = as_cells(load_activations(place, k, valid, norm_x, slope_x, I, ACT), cell)
+    dw = added_product(tl.trans(dc), a, dw)
+    dx = tl.zeros([M, K], tl.float32)
+    if DX:
+        there = (o < O)[:, None] & (k < I)[None, :]
+        w = tl.load(weight + o[:, None] * WS + k[None, :], mask=there, other=0.0)
+        dx = product(dc, w)
+    return dw, dx
+
+
+@triton.jit
 def _handed_over(
     dx, place, extra, i, j, k, valid, norm_x, norm_h, to, slope, eh,
     I: tl.constexpr, HC: tl.constexpr, ES: tl.constexpr, ACT: tl.constexpr, SUMS: tl.constexpr,
@@ -171,18 +194,11 @@ def _backward(
         j = m - i * width
         place = x + b * xb + (i * (STRIDE * xh) + j * (STRIDE * XS))[:, None]
         if DW:
-            dc = _gradient_by_output(
+            dw, dx = _both_products(
                 gradient + b * gb, y + b * yb, norm_y + b * 4 * O, means_y + b * 2 * O, dlogit + b * lb,
-                head + b * hb, m, o, valid, slope_y, O, GS, YS, SOURCE, OUT,
+                head + b * hb, weight, place, norm_x, dw, m, o, k, valid, slope_y, slope_x,
+                O, I, GS, YS, WS, SOURCE, OUT, ACT, DX, M, K,
             )  # fmt: skip
-            dc = as_cells(dc, x.dtype.element_ty)
-            a = load_activations(place, k, valid, norm_x, slope_x, I, ACT)
-            a = as_cells(a, x.dtype.element_ty)
-            dw = added_product(tl.trans(dc), a, dw)
-            if DX:
-                there = (o < O)[:, None] & (k < I)[None, :]
-                w = tl.load(weight + o[:, None] * WS + k[None, :], mask=there, other=0.0)
-                dx = product(dc, w)
         else:
             dx = _gradient_by_input(
                 gradient + b * gb, y + b * yb, norm_y + b * 4 * O, means_y + b * 2 * O, dlogit + b * lb,
