@@ -214,12 +214,19 @@ def _backward(
     if DW:
         _store_weights(dweight + (b * programs + p) * O * I, factor + b * fb, dw, o, k, O, I, FACTOR)
     if SUMS > 0:
-        rows += b * programs * 2 * I
-        store_sums(rows + p * 2 * I, k, k < I, sum_g, sum_gh, I)
-        finish_gradient(
-            rows, counters + b * COUNTERS + group, programs, means + b * 2 * I, dgamma + b * vb,
-            dbeta + b * cb, k, k < I, of_pixels, I, P,
+        _finish_sums(
+            rows + b * programs * 2 * I, counters + b * COUNTERS + group, sum_g, sum_gh, p, programs,
+            means + b * 2 * I, dgamma + b * vb, dbeta + b * cb, k, of_pixels, I, P,
         )  # fmt: skip
+
+
+@triton.jit
+def _finish_sums(
+    rows, counter, sum_g, sum_gh, p, programs, means, dgamma, dbeta, k, pixels, I: tl.constexpr,
+    P: tl.constexpr,
+):  # fmt: skip
+    store_sums(rows + p * 2 * I, k, k < I, sum_g, sum_gh, I)
+    finish_gradient(rows, counter, programs, means, dgamma, dbeta, k, k < I, pixels, I, P)
 
 
 @triton.jit
