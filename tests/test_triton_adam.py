@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dipedge.kernels.adam import CASES
+from dipedge.kernels.adam import triton as kernel
+from dipedge.kernels.adam.reference import adam_step
+from tests.native_kernels import draw, one_value_off, scaled
+from tests.test_kernel_adam import ALLOWED, SETTINGS, scales
+from tests.tolerance import all_faults, faults, tolerance
 from tests.triton_kernels import DEVICE, arrays, empty, torch, vectors
-
-pytest.importorskip("triton")
-from dipedge.kernels.adam import CASES  # noqa: E402
-from dipedge.kernels.adam import triton as kernel  # noqa: E402
-from dipedge.kernels.adam.reference import adam_step  # noqa: E402
-from tests.native_kernels import draw, one_value_off, scaled  # noqa: E402
-from tests.test_kernel_adam import ALLOWED, SETTINGS, scales  # noqa: E402
-from tests.tolerance import all_faults, faults, tolerance  # noqa: E402
 
 pytestmark = pytest.mark.triton_interpret
 NAMES = ("parameter", "mean", "square")

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import triton
+import triton.language as tl
 
+from dipedge.kernels.gpu import launch
+from dipedge.kernels.perturb import CASES, Case
+from dipedge.kernels.perturb import triton as kernel
+from dipedge.kernels.perturb.reference import normal
+from tests.native_kernels import draw, one_value_off, scaled
+from tests.test_kernel_perturb import noise_faults
+from tests.tolerance import faults, tolerance
 from tests.triton_kernels import DEVICE, arrays, empty, torch, vectors
-
-triton = pytest.importorskip("triton")
-import triton.language as tl  # noqa: E402
-
-from dipedge.kernels.gpu import launch  # noqa: E402
-from dipedge.kernels.perturb import CASES, Case  # noqa: E402
-from dipedge.kernels.perturb import triton as kernel  # noqa: E402
-from dipedge.kernels.perturb.reference import normal  # noqa: E402
-from tests.native_kernels import draw, one_value_off, scaled  # noqa: E402
-from tests.test_kernel_perturb import noise_faults  # noqa: E402
-from tests.tolerance import faults, tolerance  # noqa: E402
 
 pytestmark = pytest.mark.triton_interpret
 WRONG = Case(7, 3, 1000)
