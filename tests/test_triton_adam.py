@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.triton_kernels import DEVICE, arrays, empty, torch, vectors
+
+# isort: split
 from dipedge.kernels.adam import CASES
 from dipedge.kernels.adam import triton as kernel
 from dipedge.kernels.adam.reference import adam_step
 from tests.native_kernels import draw, one_value_off, scaled
 from tests.test_kernel_adam import ALLOWED, SETTINGS, scales
 from tests.tolerance import all_faults, faults, tolerance
-from tests.triton_kernels import DEVICE, arrays, empty, torch, vectors
 
 pytestmark = pytest.mark.triton_interpret
 NAMES = ("parameter", "mean", "square")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from tests.triton_kernels import DEVICE, arrays, empty, torch, vectors
+
+# isort: split
 import triton
 import triton.language as tl
 
@@ -14,7 +18,6 @@ from dipedge.kernels.perturb.reference import normal
 from tests.native_kernels import draw, one_value_off, scaled
 from tests.test_kernel_perturb import noise_faults
 from tests.tolerance import faults, tolerance
-from tests.triton_kernels import DEVICE, arrays, empty, torch, vectors
 
 pytestmark = pytest.mark.triton_interpret
 WRONG = Case(7, 3, 1000)
