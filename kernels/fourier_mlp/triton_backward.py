@@ -16,13 +16,14 @@ of the weights' gradient (kernels/adam's ``collect`` adds them) and the tables' 
 Traffic, 256 x 256 of 128 channels in bfloat16: 17 MB of g, and 4 MB of partial sums for each direction that
 are written and read within the L2 cache. Reading y as well would double it.
 
-A program of launch 1 loads four rows of its columns at a time as one tile of three axes, so that it sums over
-columns, which goes across threads, once for four rows.
+A program of launch 1 asks for four rows of its columns before it sums the first: sums over columns go across
+threads, with a barrier each, and loads must be under way meanwhile.
 
-Rejected: atomic additions (no fixed order); one row at a time (a reduction across threads and a barrier for
-each); column sums of dy in place of g (needs y).
+Rejected: atomic additions (no fixed order); the four rows as one tile of three axes (Triton 3.6 brings it into
+another layout for each sum and spills); column sums of dy in place of g (needs y).
 
-Compiled for sm_80 and sm_90, 128 channels: REGISTERS, no stack.
+Compiled for sm_80 and sm_90, 128 channels: 128 registers (sums) and 91 (small products; 154 with
+learned frequencies, 228 under Triton 3.6), no stack.
 """
 
 from __future__ import annotations
@@ -84,28 +85,47 @@ class Cut:
 
 
 @triton.jit
+def loaded_row(g, y, line, x, c, W, H, C: tl.constexpr, S: tl.constexpr):
+    """Columns x and channels c of row y, float32 [N, len c]; zeros outside the picture."""
+    width = tl.where(y < H, W, 0)
+    at = g + y * line + x[:, None] * S + c[None, :]
+    return tl.load(at, mask=(x < width)[:, None] & (c < C)[None, :], other=0.0).to(tl.float32)
+
+
+@triton.jit
+def store_row_sum(sums, y, row, c, H, C: tl.constexpr):
+    """The sum over columns of a ``row`` [N, len c] that is inside the picture."""
+    tl.store(sums + y * C + c, tl.sum(row, axis=0), mask=c < tl.where(y < H, C, 0))
+
+
+@triton.jit
 def sums_kernel(
     g, column_sums, row_sums, W, H, rows, tiles,
     C: tl.constexpr, S: tl.constexpr, LINES: tl.constexpr, N: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
+    tl.static_assert(LINES == 4)
     tile, chunk = tl.program_id(0) % tiles, tl.program_id(0) // tiles
     b = tl.program_id(2).to(tl.int64)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     x = tile * N + tl.arange(0, N)
-    of_columns = (x < W)[:, None] & (c < C)[None, :]
-    line = tl.full((), S, tl.int64) * W
+    line = tl.full((), S, tl.int64) * W  # rows of large pictures lie beyond 2^31 cells
     g += b * H * line
+    row_sums += (b * tiles + tile) * H * C
     total = tl.zeros((N, BLOCK), tl.float32)
     for first in range(0, rows, LINES):
-        y = chunk * rows + first + tl.arange(0, LINES)
-        at = g + (y * line)[:, None, None] + x[None, :, None] * S + c[None, None, :]
-        inside = (y < H)[:, None, None] & of_columns[None, :, :]
-        values = tl.load(at, mask=inside, other=0.0).to(tl.float32)
-        total += tl.sum(values, axis=0)
-        to = row_sums + ((b * tiles + tile) * H + y)[:, None] * C + c[None, :]
-        tl.store(to, tl.sum(values, axis=1), mask=(y < H)[:, None] & (c < C)[None, :])
+        y = chunk * rows + first
+        # All four are asked for before the first is summed.
+        g0 = loaded_row(g, y, line, x, c, W, H, C, S)
+        g1 = loaded_row(g, y + 1, line, x, c, W, H, C, S)
+        g2 = loaded_row(g, y + 2, line, x, c, W, H, C, S)
+        g3 = loaded_row(g, y + 3, line, x, c, W, H, C, S)
+        total += (g0 + g1) + (g2 + g3)
+        store_row_sum(row_sums, y, g0, c, H, C)
+        store_row_sum(row_sums, y + 1, g1, c, H, C)
+        store_row_sum(row_sums, y + 2, g2, c, H, C)
+        store_row_sum(row_sums, y + 3, g3, c, H, C)
     to = column_sums + ((b * tl.cdiv(H, rows) + chunk) * W + x)[:, None] * C + c[None, :]
-    tl.store(to, total, mask=of_columns)
+    tl.store(to, total, mask=(x < W)[:, None] & (c < C)[None, :])
 
 
 def sum_picture(g: Any, channels: int, scratch: gpu.Scratch) -> tuple[Cut, Any, Any]:
