@@ -19,8 +19,8 @@ are written and read within the L2 cache. Reading y as well would double it.
 A program of launch 1 asks for four rows of its columns before it sums the first: sums over columns go across
 threads, with a barrier each, and loads must be under way meanwhile.
 
-Rejected: atomic additions (no fixed order); the four rows as one tile of three axes (Triton 3.6 brings it into
-another layout for each sum and spills); column sums of dy in place of g (needs y).
+Rejected: atomic additions (no fixed order); the four rows as one tile of three axes (Triton 3.6 brings it
+into another layout for each sum and spills); column sums of dy in place of g (needs y).
 
 Compiled for sm_80 and sm_90, 128 channels: 128 registers (sums) and 91 (small products; 154 with
 learned frequencies, 228 under Triton 3.6), no stack.
