@@ -13,8 +13,10 @@ import triton.language as tl
 
 from dipedge.kernels.conv_norm_act.reference import norm_act
 from dipedge.kernels.gpu import launch
+from dipedge.kernels.lanczos_conv.triton import lines_shape
+from dipedge.kernels.lanczos_conv.triton_tables import filter_of
 from dipedge.kernels.residual_loss import triton as tail
-from dipedge.kernels.residual_loss import triton_loss
+from dipedge.kernels.residual_loss import triton_lanczos, triton_loss
 from dipedge.kernels.residual_loss.reference import data_term, head, running_average
 from tests.native_kernels import (
     Arrays,
@@ -59,6 +61,7 @@ class Tail:
     width: int
     sigmoid: bool = True
     sampled: bool = False
+    scale: int = 1
 
 
 CASES = (
@@ -68,6 +71,12 @@ CASES = (
     Tail("identity", 5, 1, 1, 7, sigmoid=False),
     Tail("identity", 1, 4, 1, 1),
     Tail("identity", 128, 3, 7, 13, sampled=True),
+)
+LANCZOS_CASES = (
+    Tail("lanczos", 5, 3, 11, 8, scale=2),
+    Tail("lanczos", 3, 1, 7, 10, scale=3),
+    Tail("lanczos", 16, 4, 9, 13, scale=4, sigmoid=False),
+    Tail("lanczos", 1, 2, 3, 17, scale=8),
 )
 WRONG = Tail("mask", 5, 3, 9, 12)
 
@@ -92,7 +101,9 @@ def prepared(case: Tail, fit: int) -> tuple[Arrays, Arrays, dict[str, float]]:
     y = draw_layer(seed + 1, len(rows), len(columns), case.into, mean=0.3)
     given = {"y": y, "weight": draw(seed + 2, case.out, case.into, 1, 1), "bias": draw(seed + 3, case.out)}
     with_norm(given, "y", seed + 4)
-    target, average, output = (draw(seed + i, *whole) for i in (6, 8, 9))
+    low = (-(-case.height // case.scale), -(-case.width // case.scale), case.out)
+    target, average, output = draw(seed + 6, *low), draw(seed + 8, *whole), draw(seed + 9, *whole)
+    wanted_of = target[seen] if case.scale == 1 else target
     mask = (draw(seed + 7, *whole[:2]) > 0).astype(np.float32)
     mask[rows[0], columns[0]] = 1
     logits: list[torch.Tensor] = []
@@ -102,7 +113,7 @@ def prepared(case: Tail, fit: int) -> tuple[Arrays, Arrays, dict[str, float]]:
         logits[-1].retain_grad()
         x = torch.sigmoid(logits[-1]) if case.sigmoid else logits[-1]
         known = torch.tensor(mask[seen], dtype=torch.float64)
-        return data_term(x, tensor(target[seen]).detach(), case.kind, known)
+        return data_term(x, tensor(wanted_of).detach(), case.kind, known, case.scale)
 
     value, wanted, scales = reference(loss, given, None)
     x = torch.sigmoid(logits[0]) if case.sigmoid else logits[0]
@@ -115,7 +126,7 @@ def prepared(case: Tail, fit: int) -> tuple[Arrays, Arrays, dict[str, float]]:
     active = size(gain * (np.abs(y) + np.abs(y.mean((0, 1)))))
     scales["x"] = (0.25 if case.sigmoid else 1) * np.sqrt(case.into) * size(given["weight"]) * active
     scales["loss"] = (size(target) + size(picture(x)) + scales["x"]) ** 2
-    scales["dlogit"] = 2 / target[seen].size * (size(target) + max(size(picture(x)), scales["x"]))
+    scales["dlogit"] = 2 / wanted_of.size * (size(target) + max(size(picture(x)), scales["x"]))
     scales["average"] = scales["x"]
     pixels = len(rows) * len(columns)
     scales["dweight"] = np.sqrt(pixels) * scales["dlogit"] * active
@@ -126,8 +137,9 @@ def prepared(case: Tail, fit: int) -> tuple[Arrays, Arrays, dict[str, float]]:
 
 
 def length(case: Tail) -> int:
-    """The head's channels, and the pixels of statistics and weights."""
-    return case.into + case.height * case.width
+    """The head's channels, the pixels of statistics and weights, and the taps of the decimation."""
+    taps = 4 * case.scale if case.kind == "lanczos" else 0
+    return case.into + case.height * case.width + 2 * taps
 
 
 def allowed(case: Tail, precision: str = "fp32") -> float:
@@ -181,6 +193,21 @@ class Fits:
         )  # fmt: skip
         assert_counters_are_zero(self.scratch)
 
+    def lanczos(self) -> None:
+        """The four launches of a Lanczos term."""
+        case = self.case
+        tail.head_forward(
+            self.layer, self.weight, self.bias, self.output, None, self.average, self.keep, case.sigmoid
+        )
+        tables = filter_of(case.height, case.width, case.scale, 2, DEVICE)
+        lines, residual = empty(*lines_shape(2, case.width, case.out)), empty(*self.target.shape)
+        triton_lanczos.decimate_loss(
+            self.output, self.target, tables, lines, residual, self.dlogit, self.losses, self.step,
+            self.scratch, case.sigmoid,
+        )  # fmt: skip
+        triton_loss.head_backward(self.layer, self.weight, self.dlogit, *self.sums, self.scratch)
+        assert_counters_are_zero(self.scratch)
+
     def gradient(self) -> torch.Tensor:
         """g, by `store_gradient`, unrounded."""
         g = empty_picture(2, self.n, self.m, self.case.into, "fp32")
@@ -225,6 +252,18 @@ def test_output_loss_and_gradients_are_those_of_the_reference(case, precision):
     assert_right(fits, precision)
     others = [i for i in range(5) if i != 13 % 5]
     assert torch.isnan(fits.losses[:, others]).all()  # one place of the ring, and no other
+
+
+@in_both
+@pytest.mark.parametrize("case", LANCZOS_CASES, ids=str)
+def test_a_lanczos_terms_loss_and_gradients_are_those_of_the_reference(case, precision):
+    fits = Fits(case, precision)
+    with patch.object(launch, "MAX_PROGRAMS", 2):
+        fits.sums = fits.room_for_sums()
+        fits.lanczos()
+    assert_right(fits, precision)
+    others = [i for i in range(5) if i != 13 % 5]
+    assert torch.isnan(fits.losses[:, others]).all()
 
 
 @in_both
@@ -329,6 +368,19 @@ def test_a_mask_that_is_left_out_fails_the_judgement():
     assert {"loss", "dlogit", "dweight", "dy"} <= set(
         all_faults(fits.found(0), wanted, allowed(WRONG), scales)
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("loss", scaled), ("dlogit", scaled), ("dlogit", first_row_missing), ("dy", last_column_repeated)],
+)
+def test_a_wrong_lanczos_term_fails_the_judgement(name, wrong):
+    case = LANCZOS_CASES[0]
+    fits, (_, wanted, scales) = Fits(case, "fp32"), prepared(case, 1)
+    fits.lanczos()
+    found = fits.found(1)
+    assert all_faults(found, wanted, allowed(case), scales) == {}
+    assert list(all_faults({**found, name: wrong(found[name])}, wanted, allowed(case), scales)) == [name]
 
 
 def test_the_other_fits_weights_fail_the_judgement():
