@@ -74,5 +74,5 @@ def gathering_columns(
 def gathering_row(back, i, begin, end, row, STEP: tl.constexpr, DEPTH: tl.constexpr):
     """The weight of lower row i, if it is one of begin ... end - 1, in rows [32 STEP] of the result."""
     d = row - STEP * i + 1
-    there = (d >= 0) & (d < DEPTH) & (i >= begin) & (i < end)
+    there = (d >= 0) & (d < tl.where(i >= begin, tl.where(i < end, DEPTH, 0), 0))
     return tl.load(back + i * DEPTH + d, mask=there, other=0.0)
