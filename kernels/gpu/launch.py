@@ -9,9 +9,12 @@ MAX_PROGRAMS = 264  # two for each of the 132 multiprocessors of an H100 or H200
 COUNTERS = 512
 
 
-def programs(tiles: int) -> int:
-    """How many programs share ``tiles`` tiles: program p takes p, p + programs, p + 2 programs, ..."""
-    return max(1, min(tiles, MAX_PROGRAMS))
+def programs(tiles: int, share: int = 1) -> int:
+    """How many programs share ``tiles`` tiles: program p takes p, p + programs, p + 2 programs, ...
+
+    ``share`` 2 halves the most there are: for kernels of which one fills a multiprocessor.
+    """
+    return max(1, min(tiles, MAX_PROGRAMS // share))
 
 
 def channel_stride(channels: int) -> int:
