@@ -6,12 +6,27 @@ rounded to cells where they round.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import pytest
 
+from dipedge.engines.sampling import seen
+from dipedge.kernels.conv_norm_act import reference as conv_reference
+from dipedge.kernels.gpu import launch
+from dipedge.kernels.gpu.layer import Gradient, Layer
+from dipedge.kernels.upsample_merge import triton as kernels
+from dipedge.kernels.upsample_merge.reference import upsample_crop
+from tests.native_kernels import (
+    before_centring,
+    draw_gamma,
+    draw_layer,
+    picture,
+    reference,
+    with_norm,
+)
+from tests.tolerance import all_faults, cell_tolerance, tolerance
 from tests.triton_kernels import (  # first: it skips where there is no Triton
     CELLS,
     DEVICE,
@@ -26,27 +41,6 @@ from tests.triton_kernels import (  # first: it skips where there is no Triton
     torch,
     vectors,
 )
-
-from dipedge.engines.sampling import seen
-from dipedge.kernels.conv_norm_act import reference as conv_reference
-from dipedge.kernels.gpu import launch
-from dipedge.kernels.gpu.layer import Gradient, Layer
-from dipedge.kernels.upsample_merge import triton as kernels
-from dipedge.kernels.upsample_merge.reference import upsample_crop
-from tests.native_kernels import (
-    before_centring,
-    draw_gamma,
-    draw_layer,
-    first_row_missing,
-    last_column_repeated,
-    one_value_off,
-    picture,
-    reference,
-    scaled,
-    tensor,
-    with_norm,
-)
-from tests.tolerance import all_faults, cell_tolerance, size, tolerance
 
 pytestmark = pytest.mark.triton_interpret
 FITS = 2
@@ -217,7 +211,8 @@ def forward(case: Case, precision: str, tables: list[kernels.Axis], used: launch
         skip, deep, *tables, parameters(case, "gamma"), parameters(case, "beta"), EPS, norm, used
     )
     weight = parameters(case, "weight").to(CELLS[precision])[:, :, None, None]
-    centred = activation(deep) * norm[:, 2, None, None, : case.deep]
+    of_deep = norm[:, :, None, None, : case.deep]
+    centred = (activation(deep) - of_deep[:, 0]) * of_deep[:, 2]
     z = torch.einsum("bhwc,boc->bhwo", centred, weight[:, :, 0, 0, : case.deep].float())
     size = [table.count for table in tables]
     output = Layer(empty_picture(FITS, *size, case.out, precision), case.out, empty(FITS, 4, case.out))

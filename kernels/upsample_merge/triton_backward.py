@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated, by_normalised
+from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
@@ -67,7 +68,8 @@ def _deep_piece(
         at = (i * low_w + j)[:, None] * S + c[None, :]
         fresh = tl.load(u + at, mask=valid, other=0.0).to(tl.float32)
         fresh += (tl.load(row_gram + i) * ones)[:, None] * of_ones[None, :] + of_h[None, :] * stencil
-        stored = by_normalised(factor[None, :] * fresh, value, scale, shift, slope).to(g.dtype.element_ty)
+        fresh = by_normalised(factor[None, :] * fresh, value, scale, shift, slope)
+        stored = as_cells(fresh, g.dtype.element_ty)
         tl.store(g + at, stored, mask=valid)
         own = tl.where(valid, stored.to(tl.float32), 0.0)
         sums += own
@@ -170,7 +172,8 @@ def _backward_skip(
         fresh = (
             tl.load(d + place, mask=valid, other=0.0).to(tl.float32) - mean[None, :] - of_h[None, :] * centred
         )
-        stored = by_normalised(factor[None, :] * fresh, value, scale, shift, slope).to(g.dtype.element_ty)
+        fresh = by_normalised(factor[None, :] * fresh, value, scale, shift, slope)
+        stored = as_cells(fresh, g.dtype.element_ty)
         tl.store(g + fit * pixels * SS + at[:, None] * SS + s[None, :], stored, mask=valid)
         own = tl.where(valid, stored.to(tl.float32), 0.0)
         sums += own

@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
+from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments
@@ -63,11 +64,11 @@ def _add_skip(
         s = chunk + tl.arange(0, BS)
         centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
         scale = tl.load(norm + 2 * (D + S) + D + s, mask=s < S, other=0.0)
-        scaled = (centred * scale[None, :]).to(of_first.dtype)
+        scaled = as_cells(centred * scale[None, :], of_first.dtype)
         weights = of_first
         if chunk > 0:
             weights = skip_weights(weight, weight_row, s, o, D, S, O)
-        value = tl.dot(scaled, weights, value, input_precision="ieee")
+        value = added_product(scaled, weights, value)
     return value
 
 
@@ -102,7 +103,7 @@ def _blend_piece(
             wanted = STEP * step + e - (STEP - 1)
             row = tl.minimum(tl.maximum(wanted, 0), height - 1)
             weights = columns * enlarging_row(row_first, row_weight, upper, row, low_h, WL)[None, :]
-            value = tl.dot(weights.to(rows.dtype), rows, input_precision="ieee")
+            value = product(as_cells(weights, rows.dtype), rows)
             limit = tl.where(row == wanted, width, 0)  # no pixel is there in a row that is not
             there = (q < 30) & (output + q >= 0) & (output + q < limit)
             pixels = row * width + output + q
@@ -110,7 +111,7 @@ def _blend_piece(
                 value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o, D, S, SS,
                 O, BS,
             )  # fmt: skip
-            stored = value.to(rows.dtype)
+            stored = as_cells(value, rows.dtype)
             valid = there[:, None] & (o < O)[None, :]
             tl.store(y + pixels[:, None] * OS + o[None, :], stored, mask=valid)
             apart = tl.where(there[:, None], stored.to(tl.float32) - centre[None, :], 0.0)

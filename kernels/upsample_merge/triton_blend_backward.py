@@ -14,6 +14,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
+from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
@@ -45,7 +46,7 @@ def _by_output(gradient, y, norm, means, pixels, there, o, O: tl.constexpr, OS: 
     g = tl.load(gradient + at, mask=valid, other=0.0)
     value = tl.load(y + at, mask=valid, other=0.0).to(tl.float32)
     dc = scale[None, :] * g.to(tl.float32) + constant[None, :] + of_y[None, :] * (value - mean[None, :])
-    return dc.to(g.dtype)  # finite where there is no pixel; what is made of it there has weight 0
+    return as_cells(dc, g.dtype)  # finite where there is no pixel; what is made of it there has weight 0
 
 
 @triton.jit
@@ -58,11 +59,11 @@ def _skip_step(
     centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
     scale = tl.load(norm + 2 * (D + S) + D + s, mask=inside, other=0.0)
     rstd = tl.load(norm + (D + S) + D + s, mask=inside, other=0.0)
-    scaled = (centred * scale[None, :]).to(dc.dtype)
-    of_weight = tl.dot(tl.trans(scaled), dc, of_weight, input_precision="ieee")
+    scaled = as_cells(centred * scale[None, :], dc.dtype)
+    of_weight = added_product(tl.trans(scaled), dc, of_weight)
     both = (o < O)[:, None] & inside[None, :]
     weights = tl.load(weight + o[:, None] * weight_row + s[None, :], mask=both, other=0.0)
-    stored = tl.dot(dc, weights, input_precision="ieee").to(dc.dtype)
+    stored = as_cells(product(dc, weights), dc.dtype)
     valid = there[:, None] & inside[None, :]
     tl.store(dskip + pixels[:, None] * SS + s[None, :], stored, mask=valid)
     own = tl.where(valid, stored.to(tl.float32), 0.0)
@@ -94,15 +95,15 @@ def _backward_piece(
         pixels = row * width + column
         dc = _by_output(gradient, y, y_norm, means, pixels, there, o, O, OS)
         weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)[None, :]
-        done = tl.dot(weights.to(dc.dtype), dc, done, input_precision="ieee")
+        done = added_product(as_cells(weights, dc.dtype), dc, done)
         weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)[None, :]
-        after = tl.dot(weights.to(dc.dtype), dc, after, input_precision="ieee")
+        after = added_product(as_cells(weights, dc.dtype), dc, after)
         if STEP == 1:
             weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)[None, :]
-            later = tl.dot(weights.to(dc.dtype), dc, later, input_precision="ieee")
+            later = added_product(as_cells(weights, dc.dtype), dc, later)
         at = (i * low_w + start + j)[:, None] * OS + o[None, :]
         complete = (j < MINE) & (start + j < tl.where(i >= begin, limit, 0))
-        tl.store(dz + at, done.to(dc.dtype), mask=complete[:, None] & (o < O)[None, :])
+        tl.store(dz + at, as_cells(done, dc.dtype), mask=complete[:, None] & (o < O)[None, :])
         done = after
         after = later
         later = tl.zeros([WL, BO], tl.float32)
