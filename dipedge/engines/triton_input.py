@@ -16,11 +16,16 @@ from dipedge.engines.initial import initial_frequencies
 from dipedge.engines.triton_decimation import Decimated, Pooled
 from dipedge.engines.triton_layers import Convolution, Normed, Packed, Plan, Pointwise, Taps, packed
 from dipedge.kernels.conv_norm_act.triton_conv_padding import fold
-from dipedge.kernels.fourier_mlp.triton import first_layer, first_layer_backward, parts_rows, sums_rows
+from dipedge.kernels.fourier_mlp.triton import first_layer, parts_rows
+from dipedge.kernels.fourier_mlp.triton_backward import (
+    Cut,
+    features_backward,
+    first_layer_backward,
+    weight_partials,
+)
 from dipedge.kernels.fourier_mlp.triton_tables import (
     Side,
     features,
-    features_backward,
     frequency_gradient,
     tables,
 )
@@ -42,10 +47,12 @@ class FourierFirst:
         self._plan, self._sides, self._stride, self._adds = plan, sides, stride, adds
         height, width = (-(-side.count // stride) for side in (sides[1], sides[0]))
         self.normed = Normed(plan, name, (height, width, channels))
-        self._weight = plan.parameters.value(f"{name}.conv.weight")
-        self._dweight = plan.parameters.gradient(f"{name}.conv.weight")
-        self._parts = plan.buffers.floats(parts_rows(width, height), channels)
-        self._sums = plan.buffers.floats(sums_rows(width, height), channels)
+        weight = f"{name}.conv.weight"
+        self._weight = plan.parameters.value(weight)
+        slot, buffers = plan.parameters.slots[weight], plan.buffers
+        self._parts = buffers.floats(parts_rows(width, height), channels)
+        self._sums = buffers.weight_sums(slot.offset, weight_partials(width, height), slot.shape)
+        buffers.scratch(Cut(height, width, channels).floats)
 
     def forward(self) -> None:
         own = self.normed
@@ -57,8 +64,8 @@ class FourierFirst:
     def backward(self, incoming: Gradient, by_input: bool) -> None:
         """``by_input`` is not asked for: what learned frequencies need goes into the sides' gradients."""
         first_layer_backward(
-            incoming, self.normed.layer, *self._sides, self._stride, self._weight, self._sums,
-            self._dweight, self._plan.scratch, add=self._adds,
+            incoming, self.normed.layer, *self._sides, self._stride, self._weight, self._parts,
+            self._sums.tensor, self._plan.scratch, add=self._adds,
         )  # fmt: skip
 
 
@@ -129,6 +136,8 @@ class Input:
         else:
             self.z = buffers.floats(height, width, self.channels)
             self._picture = Layer(self.z, self.channels)
+        if fourier and self._learned:
+            buffers.scratch(Cut(height, width, self.channels).floats)
         if self.wants_gradient:
             self.gradient = buffers.picture(height, width, self.channels)
 
@@ -207,7 +216,7 @@ class Input:
         if self.wants_gradient:
             self._add_up(parts)
             if self._learned:
-                features_backward(self.gradient, *self._whole)
+                features_backward(self.gradient, *self._whole, plan.scratch)
         if self._learned:
             frequency_gradient(*self._whole, self._dfrequencies)
             if self._seen is not None:
