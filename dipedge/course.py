@@ -27,7 +27,7 @@ class Course:
     def take(self, step: Step) -> None:
         """Adds the next step."""
         self.last = step
-        self.history.append(step.loss)
+        self.history.extend(step.losses)
         if step.kept is not None:
             self.kept = step
 

@@ -34,6 +34,8 @@ class StopReason(Enum):
 class Step:
     """One observation of the loop, after ``index`` optimiser steps.
 
+    There is one after every step, or every few where looking makes a device wait (``Program.look_every``).
+
     Args:
         index: optimiser steps done in this fit, counted from 1.
         loss: the data term of the last step's output, before that step's update.
@@ -45,6 +47,7 @@ class Step:
         tile, tiles: which tile of how many this step was of, from 1. ``index``, ``seconds`` and ``limit`` are
             those of the whole picture (the limit comes down with every tile that ends by itself).
         earlier: optimiser steps of the tiles before this one.
+        losses: that of every step since the observation before, the latest last; by default ``loss`` alone.
     """
 
     index: int
@@ -57,6 +60,11 @@ class Step:
     tile: int = 1
     tiles: int = 1
     earlier: int = 0
+    losses: tuple[float, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            object.__setattr__(self, "losses", (self.loss,))
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class FitResult:
         steps: optimiser steps this fit took.
         seconds: it took, reading and preparing included.
         loss: the data term of the last step.
-        history: float32 [observations], the loss at every observed step.
+        history: float64 [steps], the loss of every step.
         engine: the engine's name.
         device: what ran it; keys "device", "isa", "version" as far as they apply.
         chosen_step: the step whose estimate is ``image``: the last one, unless a stopping rule found

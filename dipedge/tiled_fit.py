@@ -137,7 +137,7 @@ class TiledFit:
 
     def _of_whole(self, step: Step, seconds: float) -> Step:
         """A tile's step as a step of the whole picture."""
-        earlier, left = len(self.history), len(self._places) - len(self.tiles)
+        earlier, left = self._steps(), len(self._places) - len(self.tiles)
         return replace(
             step,
             index=earlier + step.index,
@@ -151,28 +151,24 @@ class TiledFit:
 
     def _add(self, course: Course, program: Program, seconds: float, reason: StopReason) -> None:
         """Joins the current tile's estimate to the answer."""
-        last, chosen_step = course.last, course.chosen_step
-        self._join(course.estimate(program), course.history, seconds, chosen_step, last.loss, reason)
+        self._join(course.estimate(program), course, seconds, reason)
 
-    def _join(
-        self,
-        estimate: np.ndarray,
-        history: list[float],
-        seconds: float,
-        chosen_step: int,
-        loss: float | None,
-        reason: StopReason,
-    ) -> None:
+    def _join(self, estimate: np.ndarray, course: Course | None, seconds: float, reason: StopReason) -> None:
+        """Without a course it is a tile that was not reached."""
         (rows, columns), (down, across) = (
             which[len(self.tiles)] for which in (self._answer_places, self._weights)
         )
         place = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
-        tile = FittedTile(*place, len(history), seconds, chosen_step, loss, reason)
+        went = (0, 0.0, 0, None) if course is None else _figures(course, seconds)
+        tile = FittedTile(*place, *went, reason)
         part, window = estimate * (down * across), self.estimate[rows, columns]
         # Nothing is called between these lines, so Ctrl-C finds the tile joined and noted, or neither.
         window += part
-        self.history += history
+        self.history += [] if course is None else course.history
         self.tiles.append(tile)
+
+    def _steps(self) -> int:
+        return sum(tile.steps for tile in self.tiles)
 
     def fill(self) -> None:
         """Shows the picture that went in where no tile has been fitted (enlarged, for super-resolution)."""
@@ -180,7 +176,7 @@ class TiledFit:
             rows, columns = self._answer_places[index]
             pixels = self._picture.window(*self._places[index])
             shown = arrays.enlarged(pixels, rows.stop - rows.start, columns.stop - columns.start)
-            self._join(shown, [], 0.0, 0, None, StopReason.INTERRUPTED)
+            self._join(shown, None, 0.0, StopReason.INTERRUPTED)
 
     def result(self, seconds: float, engine: str, device: dict[str, str]) -> FitResult:
         """What ``FitResult`` says of all tiles together."""
@@ -190,7 +186,7 @@ class TiledFit:
         return FitResult(
             image=self._picture.give_back(self.estimate),
             reason=StopReason.INTERRUPTED if interrupted else commonest,
-            steps=len(self.history),
+            steps=self._steps(),
             seconds=seconds,
             loss=statistics.fmean(tile.loss for tile in begun),
             history=np.array(self.history),
@@ -199,6 +195,11 @@ class TiledFit:
             chosen_step=sum(tile.chosen_step for tile in begun),
             tiles=tuple(self.tiles),
         )
+
+
+def _figures(course: Course, seconds: float) -> tuple[int, float, int, float]:
+    """Steps, seconds, chosen step and loss, as ``FittedTile`` has them."""
+    return course.last.index, seconds, course.chosen_step, course.last.loss
 
 
 def _zeros(shape: tuple[int, int, int]) -> np.ndarray:

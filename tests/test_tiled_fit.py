@@ -329,11 +329,12 @@ class SlowProgram:
     """A program whose every step takes a second of invented time."""
 
     complete = True
+    look_every = 1
 
     def __init__(self, shape):
         self.shape, self.now, self.steps_done = shape, 0.0, 0
 
-    def state(self):
+    def state(self, prefix=""):
         return {"step": np.array(0)}
 
     def load_state(self, state):
@@ -346,8 +347,8 @@ class SlowProgram:
         self.now += count
         self.steps_done += count
 
-    def loss(self):
-        return 0.5
+    def losses(self, count):
+        return [0.5]
 
     def sample(self, pixels):
         return np.zeros((pixels.size, 3))
@@ -381,6 +382,7 @@ class FirstIsShort(Rule):
         return SimpleNamespace(
             marks=False,
             keep=False,
+            most=None,
             update=lambda seen: de.StopReason.STEPS if first and seen.index == 2 else None,
         )
 
