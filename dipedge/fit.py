@@ -6,8 +6,8 @@ Time comes in as a callable, so that nothing here reads a clock and tests can le
 
 A GPU makes a step in half a millisecond and would stand still while the loss of each is read. So a program
 says how many steps it likes to run between two looks (``Program.look_every``), and hands out all their losses
-at the next one. What a rule sees is then as fine as ever, only later; a rule that cannot wait so long says how
-many steps it allows (``Watcher.most``).
+at the next one. What a rule sees is then as fine as ever, only later; a rule that cannot wait so long says
+how many steps it allows (``Watcher.most``).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def fit_steps(
         yield step
 
 
-def fit_together(batch: Batch, fittings: Sequence[Fitting]) -> Iterator[tuple[int, Step]]:
+def fit_together(batch: Batch, fittings: Sequence[Fitting]) -> Iterator[list[tuple[int, Step]]]:
     """Runs the members of ``batch`` in lockstep until each has its reason.
 
     A member that has its reason is no longer looked at, but steps on with the others: whoever consumes this
@@ -80,29 +80,52 @@ def fit_together(batch: Batch, fittings: Sequence[Fitting]) -> Iterator[tuple[in
 
     Args:
         batch: compiled, every member with a target.
-        fittings: one for each member, in their order.
+        fittings: one for each member, in their order; members beyond them idle along.
 
     Yields:
-        (which member, its ``Step``); the members' steps of one look follow one another.
+        what one look showed: (which member, its ``Step``) for each that had no reason before.
 
     Raises:
-        FitDivergedError: the loss of a member that is still looked at became NaN or infinite.
+        FitDivergedError: the loss of a member that is still looked at became NaN or infinite. What was seen
+            of the others at that look has been yielded before.
     """
     going = dict(enumerate(fittings))
     while going:
         count = min(fitting.stretch() for fitting in going.values())
         batch.step(count)
-        for which, fitting in list(going.items()):
-            step = fitting.look(count)
+        seen: list[tuple[int, Step]] = []
+        fault: FitDivergedError | None = None
+        for which, fitting in going.items():
+            try:
+                seen.append((which, fitting.look(count)))
+            except FitDivergedError as error:
+                fault = fault or error
+        yield seen
+        if fault is not None:
+            raise fault
+        for which, step in seen:
             if step.reason is not None:
                 del going[which]
-            yield which, step
+
+
+class Alone:
+    """A batch of one: a program by itself.
+
+    Args:
+        program: compiled.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.members = (program,)
+        self.step, self.close = program.step, program.close
 
 
 class Fitting:
     """One fit under observation: its rule's watcher, and what both have seen.
 
-    Args: as ``fit_steps`` takes them.
+    Args:
+        program, stop, clock, backtrack, known, noise: as ``fit_steps`` takes them.
+        name: which fit of several this is, for its errors.
 
     Raises:
         InputError: a rule that may never end.
@@ -117,11 +140,13 @@ class Fitting:
         backtrack: bool = False,
         known: float = 1.0,
         noise: Callable[[], float | None] = lambda: None,
+        name: str = "",
     ) -> None:
         if not stop.ends:
             raise InputError("stop may never end the fit; add a limit, for example | MaxSteps(5000)")
         self._program, self._limit, self._clock = program, stop.limit, clock
         self._known, self._noise = known, noise
+        self._name = f"{name}: " if name else ""
         self._watcher = stop.start()
         self._checkpoint = _Checkpoint(program) if backtrack else None
         self._index = 0
@@ -150,8 +175,8 @@ class Fitting:
         losses = tuple(program.losses(count))
         for before, loss in enumerate(reversed(losses)):
             if not math.isfinite(loss):
-                at = self._index - before
-                raise FitDivergedError(f"the loss is {loss} after step {at}; a smaller learning_rate helps")
+                where = f"{self._name}the loss is {loss} after step {self._index - before}"
+                raise FitDivergedError(f"{where}; a smaller learning_rate helps")
         restored = self._checkpoint is not None and self._checkpoint.check(self._index, losses)
         seconds = self._clock()
         residuals = tuple(loss / self._known for loss in losses)

@@ -2,9 +2,9 @@
 
 An untrained network takes up the picture first and the noise after; the rule decides where between the
 two a fit ends. A description holds no state: ``start`` makes a watcher, which is shown an ``Observation``
-after every step (or every few, where looking makes a device wait) and answers with a ``StopReason`` when its rule is fulfilled. A watcher may also mark a step
-as the best so far (``keep``); the loop then keeps that step's estimate, and it becomes the answer
-(``VarianceWindow``, in ``variance.py``, is the one that does).
+after every step (or every few, where looking makes a device wait) and answers with a ``StopReason`` when its
+rule is fulfilled. A watcher may also mark a step as the best so far (``keep``); the loop then keeps that
+step's estimate, and it becomes the answer (``VarianceWindow``, in ``variance.py``, is the one that does).
 """
 
 from __future__ import annotations

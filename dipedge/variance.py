@@ -87,9 +87,9 @@ def _sum_of_squares(values: np.ndarray) -> float:
 class Trail:
     """The latest entries of a fit that together cover ``window`` steps.
 
-    An entry stands for the steps since the one before it: with an entry for every step there are ``window`` of
-    them, with one for every eighth an eighth as many. There are never fewer than ``LEAST`` (or ``window``,
-    where that is less), however many steps lie between them.
+    An entry stands for the steps since the one before it: with an entry for every step there are ``window``
+    of them, with one for every eighth step an eighth as many. There are never fewer than ``LEAST`` (or
+    ``window``, where that is less), however many steps lie between them.
     """
 
     def __init__(self, window: int) -> None:

@@ -149,8 +149,8 @@ class Engine(Protocol):
     def most_together(self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> int:
         """How many such fits are best made in lockstep here, with the memory that is free now.
 
-        1 where one fit alone has the device busy, as on a processor: fits are then made one after another, and
-        the engine needs no ``compile_together``.
+        1 where one fit alone keeps the device busy, as on a processor: fits are then made one after another,
+        and the engine needs no ``compile_together``.
         """
 
     def compile_together(
