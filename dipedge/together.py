@@ -98,7 +98,10 @@ class Given:
             self._added += 1
 
     def _add(self, job: Job) -> None:
-        self._sum = job.estimate if self._sum is None else self._sum + job.estimate
+        if self._sum is None:
+            self._sum = job.estimate  # nobody else has it
+        else:
+            self._sum += job.estimate
         job.estimate = None
 
     def result(self) -> FitResult | None:
@@ -249,10 +252,8 @@ class FitsTogether:
         given, alone = job.given, len(job.given.jobs) == 1
         state = member.state() if alone else None
         estimate = job.course.estimate(member)
-        self._note(job, job.course.result(given.picture, estimate, seconds, self._session._engine, state))
-        if not alone:
-            job.estimate = estimate
-            given.settle()
+        result = job.course.result(given.picture, estimate, seconds, self._session._engine, state)
+        self._note(job, result, estimate)
 
     def _run_tiled(self, job: Job) -> None:
         """A fit in tiles."""
@@ -279,13 +280,17 @@ class FitsTogether:
     def _end_tiled(self, job: Job, fit: TiledFit, seconds: float) -> None:
         """Takes what a fit in tiles came to."""
         seconds = job.given.clock() if len(job.given.jobs) == 1 else seconds
-        self._note(job, fit.result(seconds, self._session.engine, self._session.device()))
-        if len(job.given.jobs) > 1:
-            job.estimate = fit.estimate
-            job.given.settle()
+        self._note(job, fit.result(seconds, self._session.engine, self._session.device()), fit.estimate)
 
-    def _note(self, job: Job, result: FitResult) -> None:
-        job.result, job.given.seconds = result, job.given.clock()
+    def _note(self, job: Job, result: FitResult, estimate: np.ndarray) -> None:
+        """Keeps of a fit what the answer will be made of, and nothing else: there may be many."""
+        given, job.course = job.given, Course()
+        given.seconds = given.clock()
+        if len(given.jobs) == 1:
+            job.result = result
+        else:
+            job.result, job.estimate = replace(result, image=None), estimate
+            given.settle()
 
     def _show(self, job: Job, step: Step) -> None:
         if self._session._progress is not None:

@@ -1,11 +1,16 @@
 """Ensembles of seeds, and tiles: several fits of one picture, in lockstep and one after another."""
 
+import json
+import sys
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import dipedge as de
+from dipedge import cli
 from dipedge import session as session_module
-from dipedge.cli.progress import status
+from dipedge.cli import progress
 from dipedge.result import Step
 from tests.lockstep import ByNoise, Interrupter, assert_same_fit, pictures_of
 
@@ -171,4 +176,69 @@ def test_an_interrupt_among_tiles_in_lockstep_loses_no_step(lockstep, opened, no
 
 def test_the_time_left_of_tiles_in_lockstep_counts_every_tile_once():
     step = Step(70, 0.5, 7.0, limit=400, tile=3, tiles=4, earlier=40)  # 20 a tile, 2 in hand with 15 each
-    assert "about 0:01 left" in status(step)
+    assert "about 0:01 left" in progress.status(step)
+
+
+# The command line -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path, picture, monkeypatch, capsys):
+    """``run(*options)``: denoises a picture with three seeds; (exit code, output, errors)."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture()).save("in.png")
+
+    def command(*options):
+        quick = ["--engine", "native", "--steps", "2", "--threads", "1", "--json", "out.json"]
+        code = cli.main(["denoise", "in.png", "-o", "out.png", "--ensemble", "3", *quick, *options])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def test_the_command_line_averages_and_tells_of_every_member(run):
+    code, out, err = run("--seed", "5")
+    assert (code, err) == (0, "")
+    assert "  the average of 3 fits; 3 ended because all steps that were asked for are done\n" in out
+    with open("out.json") as file:
+        told = json.load(file)
+    assert (told["ensemble"], told["steps"], told["tiles"]) == (3, 6, [])
+    assert [(one["seed"], one["steps"], one["reason"]) for one in told["members"]] == [
+        (seed, 2, "steps") for seed in (5, 6, 7)
+    ]
+
+
+def test_members_in_tiles_tell_of_those(run, picture):
+    Image.fromarray(picture(20, 70)).save("in.png")
+    assert run("--tiles", "32,8")[0] == 0
+    with open("out.json") as file:
+        told = json.load(file)
+    assert [[tile["reason"] for tile in one["tiles"]] for one in told["members"]] == [["steps"] * 3] * 3
+
+
+@pytest.mark.parametrize(("call", "words"), [(1, "1 fit"), (3, "1 fit"), (6, "2 fits")])
+def test_ctrl_c_writes_the_average_so_far(run, monkeypatch, call, words):
+    interrupt = Interrupter(call)
+    monkeypatch.setattr(progress.Lines, "__call__", lambda self, step: interrupt(step))
+    code, out, err = run()
+    assert code == 130
+    assert err == f"dipedge: interrupted; the average of {words} so far is in out.png\n"
+    assert f"the average of {words}; ended because it was interrupted" in out
+
+
+def test_an_ensemble_of_no_fits_is_one_line(run):
+    code, _, err = run("--ensemble", "0")
+    assert code == 2
+    assert err == "dipedge: ensemble is 0; it must be a whole number from 1 to 64\n"
+
+
+def test_progress_names_the_fit_and_says_that_time_left_is_its_own(capsys):
+    now = [0.0]
+    lines = progress.Lines(sys.stderr, clock=lambda: now[0])
+    lines.begin("in.png")
+    now[0] = 11.0
+    lines(Step(10, 0.01, 10.0, limit=100, fit=2, fits=4))
+    assert capsys.readouterr().err == (
+        "in.png, fit 2 of 4: step 10/100, 1.0 steps/s, at most 1:30 of this fit left, loss 0.01000\n"
+    )

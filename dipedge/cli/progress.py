@@ -35,14 +35,14 @@ def time_left(step: Step, rate: float) -> str:
     """
     if rate <= 0:
         return ""
-    of_what = " of this fit" if step.fits > 1 else ""
+    of_what = "of this fit " if step.fits > 1 else ""
     if step.tile > 1:
         usual = step.earlier / (step.tile - 1)
         rest = max(usual * (step.tiles - step.tile + 1) - (step.index - step.earlier), 0)
-        return f"about {clock_time(rest / rate)} left{of_what}"
+        return f"about {clock_time(rest / rate)} {of_what}left"
     if step.limit is None:
         return ""
-    return f"at most {clock_time((step.limit - step.index) / rate)} left{of_what}"
+    return f"at most {clock_time((step.limit - step.index) / rate)} {of_what}left"
 
 
 def named(name: str, step: Step) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from dipedge import arrays, images
 from dipedge.errors import InputError
 from dipedge.metrics import psnr, ssim
-from dipedge.result import FitResult, FittedMember, FittedTile
+from dipedge.result import FitResult, FittedMember, FittedTile, StopReason
 
 GAP = 8  # white pixels between pictures side by side
 
@@ -75,7 +75,7 @@ def summary(
     ]
     if result.members:
         ended = sum(member.reason is result.reason for member in result.members)
-        how = f"{ended} ended" if ended else "ended"
+        how = "ended" if result.reason is StopReason.INTERRUPTED else f"{ended} ended"
         averaged = f"the average of {_fits(len(result.members))}"
         lines[2] = f"  {averaged}; {how} because {result.reason.sentence}"
     if result.tiles:
