@@ -6,7 +6,8 @@ import torch
 
 from dipedge.engines.triton_parameters import GROUP, Parameters
 from dipedge.kernels.adam.triton import Collected, adam_step, collect
-MuonPlan=None #TMP
+
+MuonPlan = None  # TMP
 from dipedge.optimisers import Adam, Muon, Optimiser
 
 WIDE = 16  # outputs, and values into each of them, that make a convolution a wide matrix
