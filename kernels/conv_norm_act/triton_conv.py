@@ -64,13 +64,16 @@ def tile_sizes(pixels: int, channels: int, columns: int, cell: int) -> tuple[int
     They follow from the size of one picture alone, so that a fit gives the same bits in any company.
     """
     m, n, k = LARGEST[cell]
-    if shared_memory() < 128 << 10:
+    if shared_memory() < 200 << 10:  # not an H100 or H200: registers are short too
         m = min(m, 128)
     m, n, k = m, gpu.block(channels, n), gpu.block(columns, k)
 
     def count() -> int:
         return -(-pixels // m) * -(-channels // n)
 
+    # Down to 64 by 64 the tensor cores of sm_90 take whole tiles, and squares fetch least.
+    while count() < ENOUGH and max(m, n) > 64:
+        m, n = (m // 2, n) if m >= n else (m, n // 2)
     while count() < ENOUGH and m > 32:
         m //= 2
     while count() < ENOUGH and n > 32:
@@ -139,6 +142,24 @@ def _window_product(
 
 
 @triton.jit
+def _add_moments(row, values, valid, o, count, O: tl.constexpr):
+    """Joins a tile's moments with those of the ``count`` pixels before, which lie in this program's row.
+
+    Kept in registers through the products they would take 64 of each thread's 255, and spill.
+    """
+    inside = o < O
+    pixels, mean, squares = tile_moments(values, valid)
+    tl.debug_barrier()  # what other threads of the program stored is seen
+    before = inside & (tl.zeros_like(mean) + count > 0)
+    mean_before = tl.load(row + o, mask=before, other=0.0)
+    squares_before = tl.load(row + O + o, mask=before, other=0.0)
+    count, mean, squares = joined(count, mean_before, squares_before, pixels, mean, squares)
+    tl.debug_barrier()  # all have read before any writes
+    store_moments(row, o, inside, count, mean, squares, O)
+    return count
+
+
+@triton.jit
 def _convolve(
     padded, weight, y, rows, counters, gamma, beta, norm, padded_width, width, pixels, programs,
     pb, wb, yb, cb, bb, eps,
@@ -151,9 +172,8 @@ def _convolve(
     weight += b * wb
     y += b * yb
     o = group * N + tl.arange(0, N)
+    rows += b * programs * 3 * O
     count = 0.0
-    mean = tl.zeros([N], tl.float32)
-    squares = tl.zeros([N], tl.float32)
     for tile in range(p, tl.cdiv(pixels, M), programs):
         m = tile * M + tl.arange(0, M)
         valid = (m < pixels)[:, None]
@@ -168,11 +188,8 @@ def _convolve(
         stored = as_cells(total, y.dtype.element_ty)
         tl.store(y + m[:, None].to(tl.int64) * YS + o[None, :], stored, mask=valid & (o < O)[None, :])
         if NORM:
-            pixels_here, of_tile, off = tile_moments(stored.to(tl.float32), valid)
-            count, mean, squares = joined(count, mean, squares, pixels_here, of_tile, off)
+            count = _add_moments(rows + p * 3 * O, stored.to(tl.float32), valid, o, count, O)
     if NORM:
-        rows += b * programs * 3 * O
-        store_moments(rows + p * 3 * O, o, o < O, count, mean, squares, O)
         finish_norm(
             rows, counters + b * COUNTERS + group, programs, gamma + b * cb, beta + b * bb,
             norm + b * 4 * O, o, o < O, eps, O, P,

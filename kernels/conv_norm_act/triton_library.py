@@ -79,7 +79,7 @@ def statistics(
     y, channels = output.values, output.channels
     fits, height, width = output.shape
     source = y if given is None else given
-    m, k = channel_tile(channels)
+    m, k = channel_tile(channels, share=2)
     count = gpu.programs(-(-height * width // m))
     normed = gamma is not None
     gpu.launch(
