@@ -87,12 +87,12 @@ def output_gradient(gradient: Gradient, layer: Layer, out: Any, margins: tuple[i
 
 @triton.jit
 def _transposed_product(
-    place, weight, c, total, width, first_row, first_column,
+    place, weight, c, total, more, width, first_row, first_column,
     S: tl.constexpr, I: tl.constexpr, O: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
-    K: tl.constexpr,
+    N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Adds to ``total`` [M, N] what the windows of dc at ``place`` [M, 1] give: those of taps
-    first + STRIDE t, the last of them first."""
+    first + STRIDE t, the last of them first. ``more`` is the same for the R channels after the N."""
     down = (KERNEL - first_row + STRIDE - 1) // STRIDE
     across = (KERNEL - first_column + STRIDE - 1) // STRIDE
     taps = down * across
@@ -107,17 +107,21 @@ def _transposed_product(
             dc = tl.load(cell, mask=(start + tl.arange(0, K) < taps * S)[None, :], other=0.0)
         a = first_row + STRIDE * (down - 1 - row)
         b = first_column + STRIDE * (across - 1 - column)
+        at = weight + (o * (KERNEL * KERNEL * I) + (a * KERNEL + b) * I)[:, None]
         there = exists[:, None] & (c < I)[None, :]
-        at = (o * (KERNEL * KERNEL * I) + (a * KERNEL + b) * I)[:, None] + c[None, :]
-        total = added_product(dc, tl.load(weight + at, mask=there, other=0.0), total)
-    return total
+        total = added_product(dc, tl.load(at + c[None, :], mask=there, other=0.0), total)
+        if R > 0:
+            rest = N + tl.arange(0, R)
+            there = exists[:, None] & (rest < I)[None, :]
+            more = added_product(dc, tl.load(at + rest[None, :], mask=there, other=0.0), more)
+    return total, more
 
 
 @triton.jit
 def _backward_input(
     dc, weight, dpadded, height, width, dc_width, programs, db, wb, pb,
     DS: tl.constexpr, PS: tl.constexpr, I: tl.constexpr, O: tl.constexpr, KERNEL: tl.constexpr,
-    STRIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+    STRIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     p, group, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     kind = group % (STRIDE * STRIDE)
@@ -134,13 +138,20 @@ def _backward_input(
         i = (pixel // columns).to(tl.int64)
         j = pixel - i * columns
         place = dc + b * db + (((i + top) * dc_width + j + left) * DS)[:, None]
-        total = _transposed_product(
-            place, weight + b * wb, c, tl.zeros([M, N], tl.float32), dc_width, first_row, first_column,
-            DS, I, O, KERNEL, STRIDE, K,
+        total = tl.zeros([M, N], tl.float32)
+        more = tl.zeros([M, R if R > 0 else 16], tl.float32)
+        total, more = _transposed_product(
+            place, weight + b * wb, c, total, more, dc_width, first_row, first_column,
+            DS, I, O, KERNEL, STRIDE, N, K, R,
         )  # fmt: skip
         to = dpadded + b * pb + (((i * STRIDE + first_row) * width + j * STRIDE + first_column) * PS)[:, None]
+        valid = (m < pixels)[:, None]
         stored = as_cells(total, dpadded.dtype.element_ty)
-        tl.store(to + c[None, :], stored, mask=(m < pixels)[:, None] & (c < I)[None, :])
+        tl.store(to + c[None, :], stored, mask=valid & (c < I)[None, :])
+        if R > 0:
+            rest = N + tl.arange(0, R)
+            stored = as_cells(more, dpadded.dtype.element_ty)
+            tl.store(to + rest[None, :], stored, mask=valid & (rest < I)[None, :])
 
 
 def convolve_backward_input(dc_padded: Any, weight: Any, dpadded: Any, kernel: int, stride: int) -> None:
@@ -158,12 +169,16 @@ def convolve_backward_input(dc_padded: Any, weight: Any, dpadded: Any, kernel: i
     DS, cell = dc_padded.stride(2), dc_padded.element_size()
     # Of the largest of the kinds of pixels.
     pixels = -(-height // stride) * -(-width // stride)
-    m, n, k = tile_sizes(pixels, into * stride * stride, kernel * kernel * DS, cell)
-    n = min(n, gpu.block(into, n))
+    # A merge has a few channels more than a block; as a second block they would double the products.
+    counted = 128 if 128 < into <= 160 else into
+    m, n, k = tile_sizes(pixels, counted * stride * stride, kernel * kernel * DS, cell)
+    n = min(n, gpu.block(counted, n))
+    rest = gpu.block(into - n, 32) if n < into <= n + 32 else 0
+    blocks = 1 if rest else -(-into // n)
     gpu.launch(
-        _backward_input, (gpu.programs(-(-pixels // m)), -(-into // n) * stride * stride, fits),
+        _backward_input, (gpu.programs(-(-pixels // m)), blocks * stride * stride, fits),
         dc_padded, weight, dpadded, height, width, dc_padded.shape[2], gpu.programs(-(-pixels // m)),
         dc_padded.stride(0), weight.stride(0), dpadded.stride(0),
-        warps=warps(m, n), stages=stages((m + n) * k * cell),
-        DS=DS, PS=dpadded.stride(2), I=into, O=out, KERNEL=kernel, STRIDE=stride, M=m, N=n, K=k,
+        warps=warps(m, n), stages=stages((m + n + rest) * k * cell),
+        DS=DS, PS=dpadded.stride(2), I=into, O=out, KERNEL=kernel, STRIDE=stride, M=m, N=n, K=k, R=rest,
     )  # fmt: skip
