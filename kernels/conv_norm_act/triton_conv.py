@@ -21,22 +21,26 @@ gradient by the input and that by the weights: 98 us each at 790 TFLOP/s. Memory
     backward_weight  reads dc and padded; 26 partial sums of 590 KB        150 MB    35 us   98 us of products
     fold             reads dpadded and y, writes g                         201 MB    47 us
 
-So a layer cannot take less than about 0.42 ms with six launches. What the products fetch from the L2 counts
-as much: a tile of M pixels by N outputs fetches 2 (1/M + 1/N) bytes per multiply-add. With 256 by 128 that is
-0.9 GB for a product, 150 to 165 us at the 5.5 to 6 TB/s of an H200's L2; with 128 by 128 1.2 GB. Hence the
-largest tile: 256 pixels by 128 outputs, K = 64, 8 warps, 128 accumulators a thread. Small levels get small
-tiles instead (``tile_sizes``), because there programs are short of, not bytes.
+So a layer cannot take less than about 0.42 ms with six launches (98 us three times, and the passes before and
+behind). What the products fetch from the L2 counts as much: a tile of M pixels by N outputs fetches 2 (1/M +
+1/N) bytes per multiply-add. With 256 by 128 that is 0.9 GB for a product, 150 to 165 us at the 5.5 to 6 TB/s
+of an H200's L2; with 128 by 128 1.2 GB. Hence the largest tile: 256 pixels by 128 outputs, K = 64, 8 warps,
+128 accumulators a thread. Small levels get small tiles instead (``tile_sizes``), because programs are what
+they lack there.
 
-Registers and stack: sm_80 REG80, sm_90 REG90; all without spills at 128 channels.
+A tile's moments join those of the tiles before in the program's own row of memory: kept in registers through
+the products they take 64 of each thread's 255 and spill. Registers for 128 outputs, sm_80 / sm_90: 210 / 243
+from 128 channels, 254 / 248 from 132, no stack; 128 by 128 tiles on sm_80. Four steps of 48 KB are in flight
+on sm_90.
 
-Considered and left. Padding while loading (reflection index and activation once per tap: 9 times the work of
-the epilogue of nobody); splitting the sum over taps among programs at small levels (another pass over partial
-sums); tensor descriptors (they fetch such boxes with one instruction, but do not exist on sm_80: the first
-thing to try on an H200); dpadded folded in the epilogue of backward_input (it would save 134 MB of traffic,
-but needs the border's sums of other tiles: a second launch for the border alone).
+Considered and left. Padding while loading: the reflected index and the activation once per tap, and no
+asynchronous copies. Splitting the sum over taps among programs at small levels: another pass over partial
+sums. Tensor descriptors fetch such boxes with one instruction, but do not exist on sm_80: the first thing to
+try on an H200. Folding dpadded in the epilogue of backward_input saves 134 MB of traffic, but the border
+needs sums of other tiles, so a second launch for the border alone: the second thing to try.
 
 Which is faster, these kernels or the library's convolution on the same padded buffers (triton_library.py),
-has not been measured: no GPU was at hand. Nobody has chosen yet.
+has not been measured, because no GPU was at hand. The default stays open until it is.
 """
 
 from __future__ import annotations
@@ -151,8 +155,8 @@ def _add_moments(row, values, valid, o, count, O: tl.constexpr):
     pixels, mean, squares = tile_moments(values, valid)
     tl.debug_barrier()  # what other threads of the program stored is seen
     before = inside & (tl.zeros_like(mean) + count > 0)
-    mean_before = tl.load(row + o, mask=before, other=0.0)
-    squares_before = tl.load(row + O + o, mask=before, other=0.0)
+    mean_before = tl.load(row + o, mask=before, other=0.0, cache_modifier=".cg")
+    squares_before = tl.load(row + O + o, mask=before, other=0.0, cache_modifier=".cg")
     count, mean, squares = joined(count, mean_before, squares_before, pixels, mean, squares)
     tl.debug_barrier()  # all have read before any writes
     store_moments(row, o, inside, count, mean, squares, O)

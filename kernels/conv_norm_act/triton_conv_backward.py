@@ -11,7 +11,13 @@ is even or odd: with q = 2 v + r and a = 2 t + r, u = v - t. So programs are spl
 pixels (grid axis 1), each with its own taps (4, 2, 2 and 1 of 9): no product is wasted, no zeros are
 interleaved.
 
-As forward, the window of one pixel is a run of columns (taps and channels of dc), walked K at a time.
+As forward, the window of one pixel is a run of columns (taps and channels of dc), walked K at a time. A merge
+has 132 channels: as two blocks of 128 they would double the products, so the 4 share the loads of the 128 as
+a second, narrow sum (240 registers on sm_90, no stack).
+
+Registers at 128 channels, sm_80 / sm_90: output_gradient 102 / 106 (two programs of 8 warps to a
+multiprocessor), backward_input 184 / 204, with stride 2 254 / 208; no stack. dc could be made while loading
+instead of by ``output_gradient``: 9 times the loads of g and y and no asynchronous copies any more; left.
 """
 
 from __future__ import annotations
@@ -173,6 +179,8 @@ def convolve_backward_input(dc_padded: Any, weight: Any, dpadded: Any, kernel: i
     counted = 128 if 128 < into <= 160 else into
     m, n, k = tile_sizes(pixels, counted * stride * stride, kernel * kernel * DS, cell)
     n = min(n, gpu.block(counted, n))
+    if stride == 2:
+        m = min(m, 128)  # addresses by class take registers that 128 sums a thread leave none of
     rest = gpu.block(into - n, 32) if n < into <= n + 32 else 0
     blocks = 1 if rest else -(-into // n)
     gpu.launch(
