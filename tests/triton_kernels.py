@@ -18,30 +18,13 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from dipedge.kernels.gpu.launch import COUNTERS, Scratch, channel_stride  # noqa: E402
 from dipedge.kernels.gpu.layer import Layer  # noqa: E402
+from tests import interpreter_bfloat16  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("neither a CUDA device nor TRITON_INTERPRET=1", allow_module_level=True)
-
-
-def _round_to_bfloat16_as_a_gpu_does() -> None:
-    """Triton's interpreter cuts float32 off where a GPU rounds to nearest: a bias in every cell."""
-    from triton.language import bfloat16, float32
-    from triton.runtime import interpreter
-
-    as_it_is = interpreter._convert_float
-
-    def converted(values, source, target, mode):
-        if (source, target) != (float32, bfloat16):
-            return as_it_is(values, source, target, mode)
-        cells = torch.from_numpy(np.array(values, np.float32)).to(torch.bfloat16)
-        return cells.view(torch.int16).numpy().view(np.uint16)
-
-    interpreter._convert_float = converted
-
-
 if DEVICE == "cpu":
-    _round_to_bfloat16_as_a_gpu_does()
+    interpreter_bfloat16.install()
 CELLS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 in_both = pytest.mark.parametrize("precision", list(CELLS))
 

@@ -1,0 +1,204 @@
+"""The way back through ``blend``: one pass over the gradient and y of the up convolution.
+
+A program walks down a strip of lower columns and takes STEP rows of 32 columns of the result at a time. It makes
+the gradient by y once for each value, in cells, and multiplies it by the transposed weights into the two or
+three lower rows that those rows reach, by the skip's weights (the skip's gradient) and by the skip itself (its
+weights' gradient). A lower row that no later row reaches is written; nothing is added in memory. Beside its own
+columns a strip reads 2 of its neighbours' (7 %), and a piece of a strip 1 row more than it has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+import triton.language as tl
+
+from dipedge.kernels.gpu.cells import added_product, as_cells, product
+from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.layer import Gradient, Layer
+from dipedge.kernels.gpu.moments import finish_gradient, store_sums
+from dipedge.kernels.upsample_merge.triton_axis import Axis
+from dipedge.kernels.upsample_merge.triton_blend import centred_skip
+from dipedge.kernels.upsample_merge.triton_strips import (
+    gathering_columns,
+    gathering_row,
+    lower_columns,
+    pieces,
+    strip_rows,
+)
+
+
+@triton.jit
+def _by_output(gradient, y, norm, means, pixels, there, o, O: tl.constexpr, OS: tl.constexpr):
+    """The gradient by y, cells [M, BO] of pixels [M]: scale (g - mean g - h mean gh), as products of g and y."""
+    inside = o < O
+    mean = tl.load(norm + o, mask=inside, other=0.0)
+    scale = tl.load(norm + 2 * O + o, mask=inside, other=0.0)
+    of_y = (
+        -scale
+        * tl.load(norm + O + o, mask=inside, other=0.0)
+        * tl.load(means + O + o, mask=inside, other=0.0)
+    )
+    constant = -scale * tl.load(means + o, mask=inside, other=0.0)
+    at = pixels[:, None] * OS + o[None, :]
+    valid = there[:, None] & inside[None, :]
+    g = tl.load(gradient + at, mask=valid, other=0.0)
+    value = tl.load(y + at, mask=valid, other=0.0).to(tl.float32)
+    dc = scale[None, :] * g.to(tl.float32) + constant[None, :] + of_y[None, :] * (value - mean[None, :])
+    return as_cells(dc, g.dtype)  # finite where there is no pixel; what is made of it there has weight 0
+
+
+@triton.jit
+def _skip_step(
+    dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, there, s, o, of_weight, sums, with_h,
+    D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr,
+):  # fmt: skip
+    """Writes the skip's gradient at ``pixels`` and adds to its sums and to its weights' gradient [BS, BO]."""
+    inside = s < S
+    centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
+    scale = tl.load(norm + 2 * (D + S) + D + s, mask=inside, other=0.0)
+    rstd = tl.load(norm + (D + S) + D + s, mask=inside, other=0.0)
+    scaled = as_cells(centred * scale[None, :], dc.dtype)
+    of_weight = added_product(tl.trans(scaled), dc, of_weight)
+    both = (o < O)[:, None] & inside[None, :]
+    weights = tl.load(weight + o[:, None] * weight_row + s[None, :], mask=both, other=0.0)
+    stored = as_cells(product(dc, weights), dc.dtype)
+    valid = there[:, None] & inside[None, :]
+    tl.store(dskip + pixels[:, None] * SS + s[None, :], stored, mask=valid)
+    own = tl.where(valid, stored.to(tl.float32), 0.0)
+    return of_weight, sums + own, with_h + own * centred * rstd[None, :]
+
+
+@triton.jit
+def _backward_piece(
+    gradient, means, y, y_norm, skip, skip_norm, norm, slope, weight, weight_row, row_back, column_back, dz,
+    dskip, low_h, low_w, height, width, start, begin, end, limit, s, o, of_weight, sums, with_h,
+    D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
+    WL: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
+):  # fmt: skip
+    """Lower rows begin ... end - 1 of the strip at lower column ``start``; the skip's sums go on.
+
+    Lower columns from ``limit`` on are not written: the picture's, or 0 where another program writes them.
+    """
+    gathering = gathering_columns(column_back, start, low_w, WL, MINE, STEP, DEPTH)
+    q = tl.arange(0, 32 * STEP)
+    column = STEP * start - 1 + q % 32
+    j = tl.arange(0, WL)
+    mine = (column >= STEP * start) & (column < STEP * (start + MINE))
+    done = tl.zeros([WL, BO], tl.float32)
+    after = tl.zeros([WL, BO], tl.float32)
+    later = tl.zeros([WL, BO], tl.float32)
+    for i in range(begin + STEP - 3, end):
+        row = STEP * i + 1 + q // 32
+        there = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        pixels = row * width + column
+        dc = _by_output(gradient, y, y_norm, means, pixels, there, o, O, OS)
+        weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)[None, :]
+        done = added_product(as_cells(weights, dc.dtype), dc, done)
+        weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)[None, :]
+        after = added_product(as_cells(weights, dc.dtype), dc, after)
+        if STEP == 1:
+            weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)[None, :]
+            later = added_product(as_cells(weights, dc.dtype), dc, later)
+        at = (i * low_w + start + j)[:, None] * OS + o[None, :]
+        complete = (j < MINE) & (start + j < tl.where(i >= begin, limit, 0))
+        tl.store(dz + at, as_cells(done, dc.dtype), mask=complete[:, None] & (o < O)[None, :])
+        done = after
+        after = later
+        later = tl.zeros([WL, BO], tl.float32)
+        if S > 0:
+            owned = there & mine & (row >= STEP * begin) & (row < STEP * end)
+            of_weight, sums, with_h = _skip_step(
+                dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, owned, s, o, of_weight,
+                sums, with_h, D, S, SS, O,
+            )  # fmt: skip
+    return of_weight, sums, with_h
+
+
+@triton.jit
+def _blend_backward(
+    gradient, means, y, y_norm, skip, skip_norm, norm, slope, weight, weight_fit, weight_row, row_back,
+    column_back, dz, dskip, low_h, low_w, height, width, strips, length, of_weights, partial_fit, partial_slot,
+    partial_row, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
+    D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
+    BS: tl.constexpr, WL: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
+    P: tl.constexpr, PER_FIT: tl.constexpr,
+):  # fmt: skip
+    p, chunk, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    program_count = tl.num_programs(0)
+    fit = b.to(tl.int64)
+    o = tl.arange(0, BO)
+    s = chunk * BS + tl.arange(0, BS)
+    large, small = fit * height * width, fit * low_h * low_w
+    of_weight = tl.zeros([BS, BO], tl.float32)
+    sums = tl.zeros([32 * STEP, BS], tl.float32)
+    with_h = tl.zeros([32 * STEP, BS], tl.float32)
+    for piece in range(p, strips * tl.cdiv(low_h, length), program_count):
+        begin = piece // strips * length
+        of_weight, sums, with_h = _backward_piece(
+            gradient + large * OS, means + b * 2 * O, y + large * OS, y_norm + b * 4 * O, skip + large * SS,
+            skip_norm + b * 4 * S, norm + b * 4 * (D + S), slope, weight + fit * weight_fit, weight_row,
+            row_back + b * low_h * DEPTH, column_back + b * low_w * DEPTH, dz + small * OS, dskip + large * SS,
+            low_h, low_w, height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h),
+            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, WL, MINE, STEP, DEPTH,
+        )  # fmt: skip
+    if S > 0:
+        slot = of_weights + fit * partial_fit + p * partial_slot
+        both = (s < S)[:, None] & (o < O)[None, :]
+        tl.store(slot + o[None, :] * partial_row + s[:, None], of_weight, mask=both)
+        rows = partials + fit * program_count * 2 * S
+        store_sums(rows + p * 2 * S, s, s < S, tl.sum(sums, axis=0), tl.sum(with_h, axis=0), S)
+        finish_gradient(
+            rows, counters + b * PER_FIT + chunk, program_count, skip_means + b * 2 * S, dgamma + b * dgamma_fit,
+            dbeta + b * dbeta_fit, s, s < S, height * width, S, P,
+        )  # fmt: skip
+
+
+def blend_partials(low_h: int, low_w: int, step: int) -> int:
+    """How many partial sums of the weights' gradient ``blend_backward`` works best with."""
+    strips = pieces(low_w, lower_columns(step)[1])
+    return programs(strips * pieces(low_h, strip_rows(low_h, strips)))
+
+
+def blend_backward(
+    gradient: Gradient, output: Layer, skip: Layer | None, norm: Any, weight_skip: Any, rows: Axis,
+    columns: Axis, dz: Any, dskip: Any, weight_partials: Any, skip_means: Any, dgamma: Any, dbeta: Any,
+    scratch: Scratch,
+) -> None:  # fmt: skip
+    """The gradients by z, by the normalised skip channels and by their weights.
+
+    Args:
+        gradient: by the up layer.
+        output: the up layer, as ``blend`` wrote it.
+        skip, norm, weight_skip, rows, columns: as in ``blend``; without skip the arguments about it are None.
+        dz: cells [B, h, w, S], written.
+        dskip: cells [B, n, m, Ss], written: by the skip's channels of the normalised merge.
+        weight_partials: float32 [B, P, O, 1, 1, S], a view of the columns D ... of the partial sums; written,
+            whatever P is (``blend_partials`` is the best).
+        skip_means: float32 [B, 2, S], written: the mean of dskip and of dskip h, h the normalised value.
+        dgamma, dbeta: [B, S] float32 of the merge's norm, the skip's channels; stride(0) free; written.
+        scratch: 2 S numbers a program.
+    """
+    fits, low_h, low_w = dz.shape[:3]
+    step, (lower, mine) = rows.step, lower_columns(rows.step)
+    strips = pieces(low_w, mine)
+    skips = skip.channels if skip else 0
+    unused = output.norm  # in the place of what there is not
+    other = skip or output
+    weight = dz if skip is None else weight_skip
+    partial = unused.unsqueeze(-1) if skip is None else weight_partials
+    of_skip = (unused, unused, unused) if skip is None else (skip_means, dgamma, dbeta)
+    count = blend_partials(low_h, low_w, step) if skip is None else weight_partials.shape[1]
+    narrow = block(skips, 32)
+    launch(
+        _blend_backward, (count, max(1, pieces(skips, narrow)), fits), gradient.values, gradient.means,
+        output.values, output.norm, other.values, other.norm, norm, other.slope, weight, weight.stride(0),
+        weight.stride(1), rows.back, columns.back, dz, dz if skip is None else dskip, low_h, low_w, rows.count,
+        columns.count, strips, strip_rows(low_h, strips), partial, partial.stride(0), partial.stride(1),
+        partial.stride(2), of_skip[0], of_skip[1], of_skip[1].stride(0), of_skip[2], of_skip[2].stride(0),
+        scratch.partials, scratch.counters, warps=8,
+        D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
+        BO=block(output.channels, 1 << 16), BS=narrow, WL=lower, MINE=mine, STEP=step,
+        DEPTH=rows.back.shape[2], P=32, PER_FIT=COUNTERS,
+    )  # fmt: skip
