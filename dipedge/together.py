@@ -211,10 +211,10 @@ class FitsTogether:
         """Fits of one shape in lockstep."""
         for job in jobs:
             self._start_clock(job.given)
+        began = since(self._clock)
         batch = self._compiled(jobs[0].given.piece, [job.settings for job in jobs])
         try:
             fittings = [self._fitting(*pair, jobs) for pair in zip(jobs, batch.members, strict=True)]
-            began = since(self._clock)
             for seen in fit_together(batch, fittings):
                 for which, step in seen:  # all before the first is shown, where Ctrl-C may come in
                     jobs[which].course.take(step)
