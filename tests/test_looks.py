@@ -5,7 +5,7 @@ import pytest
 
 from dipedge.engines.sampling import CYCLE, completes
 from dipedge.errors import InputError
-from dipedge.fit import FitDivergedError, fit_steps
+from dipedge.fit import FitDivergedError, Fitting, fit_steps, fit_together
 from dipedge.result import Step, StopReason
 from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor, Observation
 from dipedge.variance import MovingVariance, Trail, VarianceWindow
@@ -90,6 +90,38 @@ def test_a_jump_that_is_over_by_the_next_look_brings_back_the_weights_too():
     steps = run(program, MaxSteps(200), backtrack=True)
     assert [step.index for step in steps if step.restored] == [152]
     assert [int(state["param/w"][0]) for state in program.loaded] == [104]
+
+
+class Lockstep:
+    """A batch of programs by hand."""
+
+    def __init__(self, *members):
+        self.members = members
+
+    def step(self, count=1):
+        for member in self.members:
+            member.step(count)
+
+
+def test_in_lockstep_no_rule_is_made_to_wait_longer_than_it_can():
+    programs = [Scripted(lambda i: 1.0, look_every=8) for _ in range(3)]
+    rules = MaxSteps(6), MaxSteps(19), VarianceWindow(window=40, patience=10**6) | MaxSteps(12)
+    fittings = [Fitting(p, rule, clock=lambda: 0.0) for p, rule in zip(programs, rules, strict=True)]
+    ends = {}
+    for seen in fit_together(Lockstep(*programs), fittings):
+        ends |= {which: step.index for which, step in seen if step.reason is not None}
+    assert ends == {0: 6, 1: 19, 2: 12}
+    assert programs[0].calls == programs[1].calls == [4, 2, 2, 4, 7]
+
+
+def test_of_a_batch_with_a_fit_that_diverges_the_others_are_seen_once_more():
+    programs = [Scripted(lambda i, at=at: float("nan") if i == at else 1.0) for at in (9, 3)]
+    fittings = [Fitting(p, MaxSteps(9), clock=lambda: 0.0, name=f"fit {p.script(0)}") for p in programs]
+    seen = []
+    with pytest.raises(FitDivergedError, match=r"^fit 1.0: the loss is nan after step 3"):
+        for look in fit_together(Lockstep(*programs), fittings):
+            seen.append([which for which, _ in look])
+    assert seen == [[0, 1], [0, 1], [0]]
 
 
 # Time -----------------------------------------------------------------------------------------------
