@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from dipedge.engines import get_engine
+from dipedge.engines.base import Settings
 from dipedge.engines.sampling import CYCLE, completes
 from dipedge.errors import InputError
 from dipedge.fit import FitDivergedError, Fitting, fit_steps, fit_together
 from dipedge.result import Step, StopReason
 from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor, Observation
+from dipedge.tasks import Denoise
 from dipedge.variance import MovingVariance, Trail, VarianceWindow
 from tests.test_fit import Scripted
 
@@ -256,3 +259,29 @@ def test_an_observation_made_by_hand_has_its_own_residual_alone():
 def test_observing_less_than_every_step_is_refused():
     with pytest.raises(InputError, match="every is -1"):
         run(Scripted(lambda i: 1.0), MaxSteps(5), every=-1)
+
+
+# Engines --------------------------------------------------------------------------------------------
+
+
+def test_engines_that_are_looked_at_after_every_step_know_the_last_loss(engine, tiny_dip, picture):
+    program = get_engine(engine).compile(tiny_dip, Denoise(), (16, 20, 3), Settings(threads=1))
+    program.set_target(picture(dtype="float32"))
+    program.step(3)
+    assert program.look_every == 1
+    assert program.losses(3) == [program.loss()]
+
+
+def test_of_a_state_only_what_was_asked_for_is_copied(engine, tiny_dip, picture):
+    program = get_engine(engine).compile(tiny_dip, Denoise(), (16, 20, 3), Settings(threads=1))
+    program.set_target(picture(dtype="float32"))
+    program.step()
+    whole, weights = program.state(), program.state("param/")
+    assert weights.keys() == {key for key in whole if key.startswith("param/")}
+    assert 0 < len(weights) < len(whole)
+    for key, values in weights.items():
+        np.testing.assert_array_equal(values, whole[key])
+
+
+def test_engines_on_a_processor_make_one_fit_at_a_time(engine, tiny_dip):
+    assert get_engine(engine).most_together(tiny_dip, Denoise(), (16, 20, 3), Settings()) == 1
