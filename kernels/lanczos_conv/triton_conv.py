@@ -35,7 +35,9 @@ from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile
 from dipedge.kernels.lanczos_conv.triton_tables import GROUP, Decimation, Groups
 
 PIXELS = 64  # of a tile
-CHANNELS = 128  # into or out of a tile at most
+CHANNELS = 128  # of a tile's result at most
+# Channels that one product sums over, by the bytes of a cell: products of float32 run in plain registers.
+CONTRACTED = {2: 64, 4: 32}
 VALUES = 1024  # of a row at once while filtering down
 
 
@@ -87,7 +89,8 @@ def points_tile(
 ):  # fmt: skip
     """The points [M, CB] of outputs i [M] at column tap ``tap``, filtered across the lines ``row`` [M]."""
     total = tl.zeros([i.shape[0], c.shape[0]], tl.float32)
-    for q in tl.static_range(TERMS):
+    # Two terms at a time: more loads in flight hide each other's way, all of them do not fit the registers.
+    for q in tl.range(0, TERMS, loop_unroll_factor=2):
         seen = tl.load(index + i * TERMS + q, mask=there, other=0) + tap
         factor = tl.load(weight + i * TERMS + q, mask=there, other=0.0)
         at = lines + (row * width + seen).to(tl.int64)[:, None] * S + c[None, :]
@@ -177,6 +180,7 @@ def conv_decimate(
         layer.values, gamma, gamma.stride(0), beta, beta.stride(0), layer.norm, scratch.partials,
         scratch.counters, eps, tables.lines, lines.shape[2], h, w, tiles,
         K=kernel, INTO=into, OUT=out, S=lines.shape[3], SO=layer.values.shape[3],
-        TERMS=tables.columns.terms, M=PIXELS, CB=block(into, CHANNELS), OB=wide, P=16, COUNTERS=COUNTERS,
+        TERMS=tables.columns.terms, M=PIXELS,
+        CB=block(into, CONTRACTED[lines.element_size()]), OB=wide, P=16, COUNTERS=COUNTERS,
         warps=8, stages=1,
     )  # fmt: skip

@@ -175,7 +175,8 @@ def head_forward(
         weight, bias: the head's, float32 [B, O, 1, 1, I] and [B, O], views into the flat parameters.
         output: float32 [B, H, W, O]; written where the layer's pixels stand.
         positions: rows int32 [B, n] and columns int32 [B, m] of a sampled fit; None: n = H, m = W.
-        average: float32 [B, H, W, O], becomes average keep + x (1 - keep); None leaves it out.
+        average: float32 [B, H, W, O], becomes average keep + x (1 - keep); None leaves it out
+            (`running_average` takes it later).
         keep: float32 [1].
     """
     fits, n, m = layer.shape
@@ -190,6 +191,24 @@ def head_forward(
         S=layer.values.shape[3], INTO=layer.channels, OUT=output.shape[3], M=pixels, CB=across, ROWS=ROWS,
         SIGMOID=sigmoid, SAMPLED=positions is not None, AVERAGED=average is not None, warps=8, stages=3,
     )  # fmt: skip
+
+
+@triton.jit
+def _average_kernel(output, average, keep, count, N: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * N + tl.arange(0, N)
+    there = at < count
+    store_output(tl.load(output + at, mask=there, other=0.0), at, there, output, average, keep, True)
+
+
+def running_average(output: Any, average: Any, keep: Any) -> None:
+    """average <- average keep + x (1 - keep) over whole pictures, float32 [B, H, W, O].
+
+    For sampled fits: where a side is odd, two of a cycle's four steps see its last row or column, so an
+    average taken with each of them would count it twice.
+    """
+    values = 1024
+    count = output.numel()
+    launch(_average_kernel, (-(-count // values),), output, average, keep, count, N=values)
 
 
 @triton.jit
