@@ -84,8 +84,8 @@ class DataTerm:
             return
         head_forward(layer, weight, bias, self.output, None, average, keep, sigmoid)
         decimate_loss(
-            self.output, self.target, self._filter, self._lines, self._residual, self.head.dlogit, self.losses,
-            self._step, self._plan.scratch, sigmoid,
+            self.output, self.target, self._filter, self._lines, self._residual, self.head.dlogit,
+            self.losses, self._step, self._plan.scratch, sigmoid,
         )  # fmt: skip
         dlogit, *rest = self._backward_arguments()
         head_backward(layer, weight, dlogit, *rest)
