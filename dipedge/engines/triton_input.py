@@ -130,9 +130,11 @@ class Input:
             self._frequencies = self._plan.parameters.value("encoding.frequencies")
             self._dfrequencies = self._plan.parameters.gradient("encoding.frequencies")
         else:
-            known = torch.from_numpy(np.asarray(initial_frequencies(self._encoding), np.float32))
+            known = torch.from_numpy(np.asarray(initial_frequencies(self._encoding), np.float64))
             self._frequencies = known.repeat(buffers.fits, 1).to(buffers.device)
-        self._drawn = buffers.floats(n)
+        # Rounded to float32, a perturbed frequency would move angles of 256 radians.
+        self._drawn = torch.zeros((buffers.fits, n), dtype=torch.float64, device=buffers.device)
+        self._of_seen = buffers.floats(n)
         self._used = self._frequencies
 
     def _plan_picture(self, fourier: bool) -> None:
@@ -202,7 +204,8 @@ class Input:
         if isinstance(self._encoding, Fourier) and self._moves:
             self._used = self._frequencies
             if noisy and prior.perturb == "frequencies":
-                perturb(self._frequencies, self._drawn, prior.perturbation, self._seeds, self._step)
+                self._drawn.copy_(self._frequencies)
+                perturb(self._drawn, self._drawn, prior.perturbation, self._seeds, self._step)
                 self._used = self._drawn
             tables(self._used, *self._whole)
             if self._picture:
@@ -232,8 +235,8 @@ class Input:
         if self._learned:
             frequency_gradient(*self._whole, self._dfrequencies)
             if self._seen is not None:
-                frequency_gradient(*self._seen, self._drawn)
-                self._dfrequencies.add_(self._drawn)
+                frequency_gradient(*self._seen, self._of_seen)
+                self._dfrequencies.add_(self._of_seen)
 
     def _add_up(self, parts: Sequence[Part]) -> None:
         """The parts of one or two readers; rarely wanted, so plainly one after the other."""
