@@ -27,8 +27,9 @@ Traffic at 512x512, 128 channels, bfloat16, 3 outputs: the layer 67 MB read; tar
 each read or written, average twice, dlogit 3.1 MB: 83 MB, 17 us at 4.8 TB/s. Products 3 x 2 x 16 x 128 flops
 a pixel, 3.2 GFLOP: 5 us of the tensor cores, beside some 10 other operations a value.
 
-Registers at 128 channels (sm_80 and sm_90 alike, nothing spilt): head_loss 236 in bfloat16 and 228 in
-float32, head_backward 170 and 166, head_forward 98 and 166, store_gradient 80 and 40.
+Registers at 128 channels, sm_90, bfloat16 and float32: head_loss 232 and 220, head_backward 128 (8 bytes
+spilt) and 166, head_forward 98 and 166, store_gradient 84 and 48; sm_80 236 and 228, 170 and 166, 98 and 166,
+80 and 40, nothing spilt.
 
 Launches: one for everything (`head_loss`). Considered and rejected: sums across threads in place of products
 padded from 3 to 16 rows (five of them a tile, 25 operations a value: about 30 us of arithmetic in a pass of
