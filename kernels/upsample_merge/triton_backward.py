@@ -127,7 +127,7 @@ def merge_backward_deep(
         scratch: 2 D numbers a program.
     """
     fits, low_h, low_w = deep.shape
-    wide, tile = block(deep.channels, 64), 32
+    wide, tile = block(deep.channels, 64), 16
     strips = pieces(low_w, tile)
     length = strip_rows(low_h, strips)
     grid = (programs(strips * pieces(low_h, length)), pieces(deep.channels, wide), fits)

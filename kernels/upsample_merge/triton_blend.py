@@ -1,6 +1,6 @@
 """The pointwise convolution of the merged picture, from its deep part at low resolution.
 
-A program walks down a strip of 32 columns. For a row of the result it multiplies the two lower rows that the
+A program walks down a strip of columns. For a row of the result it multiplies the two lower rows that the
 row lies between by a matrix of weights (``triton_strips``), adds the skip's few channels as one more product,
 rounds to cells and adds up the statistics of what it stored. The products take less than a tenth of the tensor
 cores' time; blending the four neighbours by hand costs 15 to 20 operations a value, as long as the memory needs.
@@ -20,11 +20,12 @@ from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments
 from dipedge.kernels.upsample_merge.triton_axis import Axis
 from dipedge.kernels.upsample_merge.triton_strips import (
+    LOWER,
     enlarging_columns,
     enlarging_row,
-    lower_columns,
     pieces,
     strip_rows,
+    used_columns,
 )
 
 
@@ -59,7 +60,7 @@ def _add_skip(
     value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """``value`` [32, BO] and the skip's share of the convolution; ``of_first`` are the first BS weights."""
+    """``value`` [16 STEP, BO] and the skip's share of the convolution; ``of_first`` are the first BS weights."""
     for chunk in tl.static_range(0, S, BS):
         s = chunk + tl.arange(0, BS)
         centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
@@ -77,35 +78,35 @@ def _blend_piece(
     z, skip, skip_norm, norm, slope, weight, weight_row, of_first, row_first, row_weight, column_first,
     column_weight, y, low_h, low_w, height, width, strip, begin, end, o,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    BS: tl.constexpr, WL: tl.constexpr, STEP: tl.constexpr,
+    BS: tl.constexpr, USED: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
     """Writes steps begin ... end - 1 of a strip; count, mean and squared deviations [BO] of what it wrote."""
-    start = strip * (30 // STEP) - 1
-    output = strip * 30 - (STEP - 1)
-    columns = enlarging_columns(column_first, column_weight, start, output, width, low_w, WL)
-    i = tl.arange(0, 2 * WL)
+    start = strip * (USED // STEP) - 1
+    output = strip * USED - (STEP - 1)
+    columns = enlarging_columns(column_first, column_weight, start, output, width, low_w, USED, STEP)
+    i = tl.arange(0, 2 * LOWER)
     # Clamped, not masked: what has no weight must only be finite, and then the mean below is of real values.
-    lower = tl.minimum(tl.maximum(start + i % WL, 0), low_w - 1)
-    q = tl.arange(0, 32)
+    lower = tl.minimum(tl.maximum(start + i % LOWER, 0), low_w - 1)
+    q = tl.arange(0, LOWER * STEP)
     count = 0.0
     centre = tl.zeros([BO], tl.float32)
-    sums = tl.zeros([32, BO], tl.float32)
-    squares = tl.zeros([32, BO], tl.float32)
+    sums = tl.zeros([LOWER * STEP, BO], tl.float32)
+    squares = tl.zeros([LOWER * STEP, BO], tl.float32)
     for step in range(begin, end):
         upper = step - 1
         if STEP == 1:
             upper = tl.load(row_first + step)
-        at = tl.minimum(tl.maximum(upper + i // WL, 0), low_h - 1) * low_w + lower
+        at = tl.minimum(tl.maximum(upper + i // LOWER, 0), low_h - 1) * low_w + lower
         rows = tl.load(z + at[:, None] * OS + o[None, :], mask=(o < O)[None, :], other=0.0)
         if step == begin:  # a number near the mean, so that squares lose nothing
-            centre = tl.sum(rows.to(tl.float32), axis=0) / (2 * WL)
+            centre = tl.sum(rows.to(tl.float32), axis=0) / (2 * LOWER)
         for e in tl.static_range(STEP):
             wanted = STEP * step + e - (STEP - 1)
             row = tl.minimum(tl.maximum(wanted, 0), height - 1)
-            weights = columns * enlarging_row(row_first, row_weight, upper, row, low_h, WL)[None, :]
+            weights = columns * enlarging_row(row_first, row_weight, upper, row, low_h)[None, :]
             value = product(as_cells(weights, rows.dtype), rows)
             limit = tl.where(row == wanted, width, 0)  # no pixel is there in a row that is not
-            there = (q < 30) & (output + q >= 0) & (output + q < limit)
+            there = (q < USED) & (output + q >= 0) & (output + q < limit)
             pixels = row * width + output + q
             value = _add_skip(
                 value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o, D, S, SS,
@@ -129,7 +130,7 @@ def _blend(
     column_weight, y, low_h, low_w, height, width, strips, steps, length, gamma, gamma_fit, beta, beta_fit, eps,
     y_norm, partials, counters,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    BS: tl.constexpr, WL: tl.constexpr, STEP: tl.constexpr, P: tl.constexpr, PER_FIT: tl.constexpr,
+    BS: tl.constexpr, USED: tl.constexpr, STEP: tl.constexpr, P: tl.constexpr, PER_FIT: tl.constexpr,
 ):  # fmt: skip
     p, part, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     program_count = tl.num_programs(0)
@@ -147,7 +148,7 @@ def _blend(
             norm + b * 4 * (D + S), slope, weight, weight_row, of_first, row_first + b * height,
             row_weight + b * height, column_first + b * width, column_weight + b * width,
             y + fit * height * width * OS, low_h, low_w, height, width, piece % strips, begin,
-            tl.minimum(begin + length, steps), o, D, S, SS, O, OS, BO, BS, WL, STEP,
+            tl.minimum(begin + length, steps), o, D, S, SS, O, OS, BO, BS, USED, STEP,
         )  # fmt: skip
         count, mean, squares = joined(count, mean, squares, fresh_count, fresh_mean, fresh_squares)
     rows = partials + fit * program_count * 3 * O
@@ -185,7 +186,7 @@ def blend(
     steps, across = (
         (rows.count // 2 + 1, columns.count // 2 + 1) if step == 2 else (rows.count, columns.count)
     )
-    strips = pieces(across, 30 // step)
+    strips = pieces(across, used_columns(step) // step)
     length = strip_rows(steps, strips)
     grid = (programs(strips * pieces(steps, length)), pieces(output.channels, wide), fits)
     launch(
@@ -194,5 +195,5 @@ def blend(
         rows.count, columns.count, strips, steps, length, gamma, gamma.stride(0), beta, beta.stride(0), eps,
         output.norm, scratch.partials, scratch.counters, warps=8,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=z.shape[3],
-        BO=wide, BS=block(skips, 32), WL=lower_columns(step)[0], STEP=step, P=32, PER_FIT=COUNTERS,
+        BO=wide, BS=block(skips, 32), USED=used_columns(step), STEP=step, P=32, PER_FIT=COUNTERS,
     )  # fmt: skip

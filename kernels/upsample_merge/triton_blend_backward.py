@@ -21,11 +21,12 @@ from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
 from dipedge.kernels.upsample_merge.triton_blend import centred_skip
 from dipedge.kernels.upsample_merge.triton_strips import (
+    LOWER,
     gathering_columns,
     gathering_row,
-    lower_columns,
     pieces,
     strip_rows,
+    used_lower_columns,
 )
 
 
@@ -50,7 +51,7 @@ def _by_output(gradient, y, norm, means, pixels, there, o, O: tl.constexpr, OS: 
 
 
 @triton.jit
-def _skip_step(
+def _skip_row(
     dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, there, s, o, of_weight, sums, with_h,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr,
 ):  # fmt: skip
@@ -75,44 +76,47 @@ def _backward_piece(
     gradient, means, y, y_norm, skip, skip_norm, norm, slope, weight, weight_row, row_back, column_back, dz,
     dskip, low_h, low_w, height, width, start, begin, end, limit, s, o, of_weight, sums, with_h,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    WL: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
+    MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """Lower rows begin ... end - 1 of the strip at lower column ``start``; the skip's sums go on.
 
     Lower columns from ``limit`` on are not written: the picture's, or 0 where another program writes them.
     """
-    gathering = gathering_columns(column_back, start, low_w, WL, MINE, STEP, DEPTH)
-    q = tl.arange(0, 32 * STEP)
-    column = STEP * start - 1 + q % 32
-    j = tl.arange(0, WL)
-    mine = (column >= STEP * start) & (column < STEP * (start + MINE))
-    done = tl.zeros([WL, BO], tl.float32)
-    after = tl.zeros([WL, BO], tl.float32)
-    later = tl.zeros([WL, BO], tl.float32)
+    gathering = gathering_columns(column_back, start, low_w, MINE, STEP, DEPTH)
+    q = tl.arange(0, LOWER * STEP)
+    column = STEP * start - 1 + q
+    inside = (column >= 0) & (column < width)
+    j = tl.arange(0, LOWER)
+    done = tl.zeros([LOWER, BO], tl.float32)
+    after = tl.zeros([LOWER, BO], tl.float32)
+    later = tl.zeros([LOWER, BO], tl.float32)
     for i in range(begin + STEP - 3, end):
-        row = STEP * i + 1 + q // 32
-        there = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-        pixels = row * width + column
-        dc = _by_output(gradient, y, y_norm, means, pixels, there, o, O, OS)
-        weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)[None, :]
-        done = added_product(as_cells(weights, dc.dtype), dc, done)
-        weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)[None, :]
-        after = added_product(as_cells(weights, dc.dtype), dc, after)
-        if STEP == 1:
-            weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)[None, :]
-            later = added_product(as_cells(weights, dc.dtype), dc, later)
+        for e in tl.static_range(STEP):
+            row = STEP * i + 1 + e
+            there = inside & (column < tl.where(row >= 0, tl.where(row < height, width, 0), 0))
+            pixels = row * width + column
+            dc = _by_output(gradient, y, y_norm, means, pixels, there, o, O, OS)
+            weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)
+            done = added_product(as_cells(weights, dc.dtype), dc, done)
+            weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)
+            after = added_product(as_cells(weights, dc.dtype), dc, after)
+            if STEP == 1:
+                weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)
+                later = added_product(as_cells(weights, dc.dtype), dc, later)
+            if S > 0:
+                # A pixel belongs to the lower one it lies in; the strip's other columns are its neighbours'.
+                right = tl.where(row >= STEP * begin, tl.where(row < STEP * end, STEP * (start + MINE), 0), 0)
+                owned = there & (column >= STEP * start) & (column < right)
+                of_weight, sums, with_h = _skip_row(
+                    dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, owned, s, o, of_weight,
+                    sums, with_h, D, S, SS, O,
+                )  # fmt: skip
         at = (i * low_w + start + j)[:, None] * OS + o[None, :]
         complete = (j < MINE) & (start + j < tl.where(i >= begin, limit, 0))
-        tl.store(dz + at, as_cells(done, dc.dtype), mask=complete[:, None] & (o < O)[None, :])
+        tl.store(dz + at, as_cells(done, dz.dtype.element_ty), mask=complete[:, None] & (o < O)[None, :])
         done = after
         after = later
-        later = tl.zeros([WL, BO], tl.float32)
-        if S > 0:
-            owned = there & mine & (row >= STEP * begin) & (row < STEP * end)
-            of_weight, sums, with_h = _skip_step(
-                dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, owned, s, o, of_weight,
-                sums, with_h, D, S, SS, O,
-            )  # fmt: skip
+        later = tl.zeros([LOWER, BO], tl.float32)
     return of_weight, sums, with_h
 
 
@@ -122,7 +126,7 @@ def _blend_backward(
     column_back, dz, dskip, low_h, low_w, height, width, strips, length, of_weights, partial_fit, partial_slot,
     partial_row, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    BS: tl.constexpr, WL: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
+    BS: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
     P: tl.constexpr, PER_FIT: tl.constexpr,
 ):  # fmt: skip
     p, chunk, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -132,8 +136,8 @@ def _blend_backward(
     s = chunk * BS + tl.arange(0, BS)
     large, small = fit * height * width, fit * low_h * low_w
     of_weight = tl.zeros([BS, BO], tl.float32)
-    sums = tl.zeros([32 * STEP, BS], tl.float32)
-    with_h = tl.zeros([32 * STEP, BS], tl.float32)
+    sums = tl.zeros([LOWER * STEP, BS], tl.float32)
+    with_h = tl.zeros([LOWER * STEP, BS], tl.float32)
     for piece in range(p, strips * tl.cdiv(low_h, length), program_count):
         begin = piece // strips * length
         of_weight, sums, with_h = _backward_piece(
@@ -141,7 +145,7 @@ def _blend_backward(
             skip_norm + b * 4 * S, norm + b * 4 * (D + S), slope, weight + fit * weight_fit, weight_row,
             row_back + b * low_h * DEPTH, column_back + b * low_w * DEPTH, dz + small * OS, dskip + large * SS,
             low_h, low_w, height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h),
-            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, WL, MINE, STEP, DEPTH,
+            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, MINE, STEP, DEPTH,
         )  # fmt: skip
     if S > 0:
         slot = of_weights + fit * partial_fit + p * partial_slot
@@ -157,7 +161,7 @@ def _blend_backward(
 
 def blend_partials(low_h: int, low_w: int, step: int) -> int:
     """How many partial sums of the weights' gradient ``blend_backward`` works best with."""
-    strips = pieces(low_w, lower_columns(step)[1])
+    strips = pieces(low_w, used_lower_columns(step))
     return programs(strips * pieces(low_h, strip_rows(low_h, strips)))
 
 
@@ -181,7 +185,7 @@ def blend_backward(
         scratch: 2 S numbers a program.
     """
     fits, low_h, low_w = dz.shape[:3]
-    step, (lower, mine) = rows.step, lower_columns(rows.step)
+    step, mine = rows.step, used_lower_columns(rows.step)
     strips = pieces(low_w, mine)
     skips = skip.channels if skip else 0
     unused = output.norm  # in the place of what there is not
@@ -199,6 +203,6 @@ def blend_backward(
         partial.stride(2), of_skip[0], of_skip[1], of_skip[1].stride(0), of_skip[2], of_skip[2].stride(0),
         scratch.partials, scratch.counters, warps=8,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
-        BO=block(output.channels, 1 << 16), BS=narrow, WL=lower, MINE=mine, STEP=step,
+        BO=block(output.channels, 1 << 16), BS=narrow, MINE=mine, STEP=step,
         DEPTH=rows.back.shape[2], P=32, PER_FIT=COUNTERS,
     )  # fmt: skip
