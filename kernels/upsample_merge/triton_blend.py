@@ -30,21 +30,25 @@ from dipedge.kernels.upsample_merge.triton_strips import (
 
 
 @triton.jit
-def centred_skip(
-    skip, norm, merge_norm, slope, pixels, there, s, D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr
-):
-    """act(skip) less its mean in the merge, and y: both [M, BS] of pixels [M] and skip channels s [BS].
-
-    Surplus channels and pixels that are not ``there`` give 0. The merge's shift is left out: behind the
-    convolution it is one constant a channel, which the next norm takes off again, and without it the products
-    in bfloat16 are of small numbers.
-    """
+def skip_numbers(norm, merge_norm, s, D: tl.constexpr, S: tl.constexpr):
+    """Of skip channels s [BS]: scale and shift of their own norm, mean, rstd and scale in the merge's."""
     inside = s < S
-    valid = there[:, None] & inside[None, :]
-    y = tl.load(skip + pixels[:, None] * SS + s[None, :], mask=valid, other=0.0).to(tl.float32)
     scale = tl.load(norm + 2 * S + s, mask=inside, other=0.0)
     shift = tl.load(norm + 3 * S + s, mask=inside, other=0.0)
     mean = tl.load(merge_norm + D + s, mask=inside, other=0.0)
+    rstd = tl.load(merge_norm + (D + S) + D + s, mask=inside, other=0.0)
+    return scale, shift, mean, rstd, tl.load(merge_norm + 2 * (D + S) + D + s, mask=inside, other=0.0)
+
+
+@triton.jit
+def centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS: tl.constexpr):
+    """act(skip) less its mean in the merge, and y: both [M, BS] of pixels [M] and skip channels s [BS].
+
+    What is not ``valid`` [M, BS] gives 0. The merge's shift is left out: behind the convolution it is one
+    constant a channel, which the next norm takes off again, and without it the products in bfloat16 are of
+    small numbers.
+    """
+    y = tl.load(skip + pixels[:, None] * SS + s[None, :], mask=valid, other=0.0).to(tl.float32)
     return tl.where(valid, activated(y, scale, shift, slope) - mean[None, :], 0.0), y
 
 
@@ -56,31 +60,32 @@ def skip_weights(weight, weight_row, s, o, D: tl.constexpr, S: tl.constexpr, O: 
 
 
 @triton.jit
-def _add_skip(
-    value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o,
+def _more_skip(
+    value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, o,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """``value`` [16 STEP, BO] and the skip's share of the convolution; ``of_first`` are the first BS weights."""
-    for chunk in tl.static_range(0, S, BS):
+    """``value`` [16 STEP, BO] and the share of the skip's channels from BS on (rare: a skip is narrow)."""
+    for chunk in tl.static_range(BS, S, BS):
         s = chunk + tl.arange(0, BS)
-        centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
-        scale = tl.load(norm + 2 * (D + S) + D + s, mask=s < S, other=0.0)
-        scaled = as_cells(centred * scale[None, :], of_first.dtype)
-        weights = of_first
-        if chunk > 0:
-            weights = skip_weights(weight, weight_row, s, o, D, S, O)
-        value = added_product(scaled, weights, value)
+        scale, shift, mean, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
+        valid = there[:, None] & (s < S)[None, :]
+        centred, raw = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
+        weights = skip_weights(weight, weight_row, s, o, D, S, O)
+        value = added_product(as_cells(centred * factor[None, :], weights.dtype), weights, value)
     return value
 
 
 @triton.jit
 def _blend_piece(
-    z, skip, skip_norm, norm, slope, weight, weight_row, of_first, row_first, row_weight, column_first,
+    z, skip, skip_norm, norm, slope, weight, weight_row, row_first, row_weight, column_first,
     column_weight, y, low_h, low_w, height, width, strip, begin, end, o,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
     BS: tl.constexpr, USED: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
     """Writes steps begin ... end - 1 of a strip; count, mean and squared deviations [BO] of what it wrote."""
+    s = tl.arange(0, BS)
+    of_skip = skip_weights(weight, weight_row, s, o, D, S, O)
+    scale, shift, mean, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
     start = strip * (USED // STEP) - 1
     output = strip * USED - (STEP - 1)
     columns = enlarging_columns(column_first, column_weight, start, output, width, low_w, USED, STEP)
@@ -108,10 +113,13 @@ def _blend_piece(
             limit = tl.where(row == wanted, width, 0)  # no pixel is there in a row that is not
             there = (q < USED) & (output + q >= 0) & (output + q < limit)
             pixels = row * width + output + q
-            value = _add_skip(
-                value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o, D, S, SS,
-                O, BS,
-            )  # fmt: skip
+            if S > 0:
+                valid = there[:, None] & (s < S)[None, :]
+                centred, raw = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
+                value = added_product(as_cells(centred * factor[None, :], rows.dtype), of_skip, value)
+                value = _more_skip(
+                    value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, o, D, S, SS, O, BS
+                )
             stored = as_cells(value, rows.dtype)
             valid = there[:, None] & (o < O)[None, :]
             tl.store(y + pixels[:, None] * OS + o[None, :], stored, mask=valid)
@@ -137,7 +145,6 @@ def _blend(
     fit = b.to(tl.int64)
     o = part * BO + tl.arange(0, BO)
     weight += fit * weight_fit
-    of_first = skip_weights(weight, weight_row, tl.arange(0, BS), o, D, S, O)
     count = 0.0
     mean = tl.zeros([BO], tl.float32)
     squares = tl.zeros([BO], tl.float32)
@@ -145,7 +152,7 @@ def _blend(
         begin = piece // strips * length
         fresh_count, fresh_mean, fresh_squares = _blend_piece(
             z + fit * low_h * low_w * OS, skip + fit * height * width * SS, skip_norm + b * 4 * S,
-            norm + b * 4 * (D + S), slope, weight, weight_row, of_first, row_first + b * height,
+            norm + b * 4 * (D + S), slope, weight, weight_row, row_first + b * height,
             row_weight + b * height, column_first + b * width, column_weight + b * width,
             y + fit * height * width * OS, low_h, low_w, height, width, piece % strips, begin,
             tl.minimum(begin + length, steps), o, D, S, SS, O, OS, BO, BS, USED, STEP,

@@ -30,9 +30,9 @@ def pieces(count: int, used: int) -> int:
     return -(-count // used)
 
 
-def strip_rows(rows: int, strips: int) -> int:
+def strip_rows(rows: int, strips: int, share: int = 1) -> int:
     """Rows of one piece of a strip: as long as leaves every program one piece, since each has a halo."""
-    return -(-rows // max(1, programs(rows * strips) // strips))
+    return -(-rows // max(1, programs(rows * strips, share) // strips))
 
 
 @triton.jit
