@@ -56,7 +56,9 @@ def _deep_piece(
     of_ones = -tl.load(means + c, mask=inside, other=0.0)
     of_h = -tl.load(norm + C + c, mask=inside, other=0.0) * tl.load(means + D + c, mask=inside, other=0.0)
     ones = tl.load(column_gram + j, mask=j < low_w, other=0.0)
-    before, value = _across(y, begin - 1, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, mean, S)
+    before, value = _across(
+        y, begin - 1, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, mean, S
+    )
     here, value = _across(y, begin, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, mean, S)
     valid = (j < low_w)[:, None] & inside[None, :]
     for i in range(begin, end):

@@ -28,6 +28,8 @@ from dipedge.kernels.upsample_merge.triton_strips import (
     used_columns,
 )
 
+SHARE = 2  # one program fills a multiprocessor
+
 
 @triton.jit
 def skip_numbers(norm, merge_norm, s, D: tl.constexpr, S: tl.constexpr):
@@ -186,7 +188,7 @@ def blend(
         scratch: 3 O numbers a program.
     """
     fits, low_h, low_w = z.shape[:3]
-    step, wide = rows.step, block(output.channels, 128)
+    step, wide = rows.step, block(output.channels, 128 if z.element_size() == 2 else 64)
     skips = skip.channels if skip else 0
     other, weight = skip or output, z if weight_skip is None else weight_skip
     # With two rows a lower one, the rows of a step lie between the same two lower rows: 0 | 1 2 | 3 4 | ...
@@ -194,13 +196,13 @@ def blend(
         (rows.count // 2 + 1, columns.count // 2 + 1) if step == 2 else (rows.count, columns.count)
     )
     strips = pieces(across, used_columns(step) // step)
-    length = strip_rows(steps, strips)
-    grid = (programs(strips * pieces(steps, length)), pieces(output.channels, wide), fits)
+    length = strip_rows(steps, strips, SHARE)
+    grid = (programs(strips * pieces(steps, length), SHARE), pieces(output.channels, wide), fits)
     launch(
         _blend, grid, z, other.values, other.norm, norm, other.slope, weight, weight.stride(0),
         weight.stride(1), rows.first, rows.weight, columns.first, columns.weight, output.values, low_h, low_w,
         rows.count, columns.count, strips, steps, length, gamma, gamma.stride(0), beta, beta.stride(0), eps,
-        output.norm, scratch.partials, scratch.counters, warps=8,
+        output.norm, scratch.partials, scratch.counters, warps=8, stages=3 if z.element_size() == 2 else 2,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=z.shape[3],
         BO=wide, BS=block(skips, 32), USED=used_columns(step), STEP=step, P=32, PER_FIT=COUNTERS,
     )  # fmt: skip

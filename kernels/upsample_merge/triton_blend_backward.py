@@ -19,7 +19,7 @@ from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, program
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_blend import centred_skip, skip_numbers, skip_weights
+from dipedge.kernels.upsample_merge.triton_blend import SHARE, centred_skip, skip_numbers, skip_weights
 from dipedge.kernels.upsample_merge.triton_strips import (
     LOWER,
     gathering_columns,
@@ -28,8 +28,6 @@ from dipedge.kernels.upsample_merge.triton_strips import (
     strip_rows,
     used_lower_columns,
 )
-
-SHARE = 2  # one program fills a multiprocessor
 
 
 @triton.jit
@@ -207,7 +205,7 @@ def blend_backward(
         weight.stride(1), rows.back, columns.back, dz, dz if skip is None else dskip, low_h, low_w, rows.count,
         columns.count, strips, strip_rows(low_h, strips, SHARE), partial, partial.stride(0), partial.stride(1),
         partial.stride(2), of_skip[0], of_skip[1], of_skip[1].stride(0), of_skip[2], of_skip[2].stride(0),
-        scratch.partials, scratch.counters, warps=8, stages=4,
+        scratch.partials, scratch.counters, warps=8, stages=4 if dz.element_size() == 2 else 2,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
         BO=block(output.channels, 1 << 16), BS=narrow, MINE=mine, STEP=step,
         DEPTH=rows.back.shape[2], P=32, PER_FIT=COUNTERS,
