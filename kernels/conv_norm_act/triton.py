@@ -36,6 +36,7 @@ from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
 ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
+SMALL = 140 << 10  # bytes of shared memory a program: GPUs with less take tiles of half the pixels
 ENOUGH = 128  # programs that keep the GPU busy; below that, tiles shrink
 
 
@@ -170,7 +171,8 @@ def pointwise(
     into, out = source.channels, output.channels
     fits, height, width = y.shape[:3]
     few = x.element_size() == 4
-    m, n = tile_sizes(height * width, out, 32 if few else 128, 64 if few else 128)
+    most = 128 if gpu.shared_memory() > SMALL else 64
+    m, n = tile_sizes(height * width, out, 32 if few else most, 64 if few else 128)
     count = gpu.programs(-(-height * width // m), share=2)
     nothing = scratch.partials
     normed = output.norm is not None

@@ -23,7 +23,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.conv_norm_act.triton import ROWS_AT_ONCE, load_activations, tile_sizes
+from dipedge.kernels.conv_norm_act.triton import ROWS_AT_ONCE, SMALL, load_activations, tile_sizes
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated, by_normalised, by_output
 from dipedge.kernels.gpu.cells import added_product, as_cells, product
@@ -257,7 +257,8 @@ def weight_partials(height: int, width: int, into: int, out: int, cell_bytes: in
 
 def _tile(pixels: int, into: int, out: int, cell_bytes: int) -> tuple[int, int, int]:
     """Pixels, outputs and inputs of a tile."""
-    m, k = tile_sizes(pixels, into, *((32, 64) if cell_bytes == 4 else (64, 128)))
+    most = 64 if gpu.shared_memory() > SMALL else 32
+    m, k = tile_sizes(pixels, into, *((32, 64) if cell_bytes == 4 else (most, 128)))
     return m, gpu.block(out, WIDEST[cell_bytes]), k
 
 
