@@ -135,9 +135,7 @@ def _blend_piece(
     sums = tl.zeros([LOWER * STEP, BO], tl.float32)
     squares = tl.zeros([LOWER * STEP, BO], tl.float32)
     for step in range(begin, end):
-        upper = step - 1
-        if STEP == 1:
-            upper = tl.load(row_first + step)
+        upper = step - 1 if STEP == 2 else tl.load(row_first + step)
         at = tl.minimum(tl.maximum(upper + i // LOWER, 0), low_h - 1) * low_w + lower
         rows = tl.load(z + at[:, None] * OS + o[None, :], mask=(o < O)[None, :], other=0.0)
         if step == begin:  # a number near the mean, so that squares lose nothing

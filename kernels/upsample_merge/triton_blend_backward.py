@@ -38,8 +38,7 @@ from dipedge.kernels.upsample_merge.triton_strips import (
 
 @triton.jit
 def _coefficients(norm, means, o, O: tl.constexpr):
-    """The gradient by y is scale g + of_y (y - mean) + constant: the four, each [BO], 0 for surplus
-    channels."""
+    """The gradient by y is scale g + of_y (y - mean) + constant: the four, [BO], 0 for surplus channels."""
     inside = o < O
     mean = tl.load(norm + o, mask=inside, other=0.0)
     rstd = tl.load(norm + O + o, mask=inside, other=0.0)
@@ -83,8 +82,7 @@ def _skip_row(
     centred = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
     scaled = as_cells(centred * factor[None, :], dc.dtype)
     of_weight = added_product(tl.trans(scaled), dc, of_weight)
-    # W^T dc, from what dc is made of: its products want dc laid out otherwise, and making it twice costs
-    # more.
+    # W^T dc, from what dc is made of: that product wants dc laid out otherwise, and would make it twice.
     fresh = added_product(of_y, tl.trans(y), product(of_g, tl.trans(g))) + constant[:, None]
     stored = as_cells(tl.trans(fresh), dc.dtype)
     tl.store(dskip + pixels[:, None] * SS + s[None, :], stored, mask=valid)
@@ -94,8 +92,7 @@ def _skip_row(
 
 @triton.jit
 def _store_lower(to, values, start, limit, o, O: tl.constexpr, OS: tl.constexpr, MINE: tl.constexpr):
-    """Stores a lower row's columns start ... of ``values`` [16, BO]; those from ``limit`` on are not
-    there."""
+    """Stores a lower row's columns from ``start`` on of ``values`` [16, BO], as far as ``limit``."""
     j = tl.arange(0, LOWER)
     there = (j < MINE) & (start + j < limit)
     at = (start + j)[:, None] * OS + o[None, :]
@@ -126,10 +123,9 @@ def _backward_piece(
     done = tl.zeros([LOWER, BO], tl.float32)
     after = tl.zeros([LOWER, BO], tl.float32)
     later = tl.zeros([LOWER, BO], tl.float32)
-    first = begin + STEP - 3
-    for taken in range(0, STEP * (end - first)):
-        i = first + taken // STEP  # the lower row that is complete after the last of its STEP rows
-        row = STEP * first + taken + 1
+    for taken in range(0, STEP * (end - begin - STEP + 3)):
+        i = begin + STEP - 3 + taken // STEP  # the lower row that its step's last row completes
+        row = STEP * (begin + STEP - 3) + taken + 1
         there = inside & (column < tl.where(row >= 0, tl.where(row < height, width, 0), 0))
         pixels = row * width + column
         valid = there[:, None] & (o < O)[None, :]
@@ -150,8 +146,8 @@ def _backward_piece(
                 skip_constant, dskip, pixels, owned, s, of_weight, sums, with_h, S, SS,
             )  # fmt: skip
         complete = taken % STEP == STEP - 1
-        last = tl.where(i >= begin, tl.where(complete, limit, 0), 0)
-        _store_lower(dz + i * low_w * OS, done, start, last, o, O, OS, MINE)
+        to_write = tl.where(i >= begin, tl.where(complete, limit, 0), 0)
+        _store_lower(dz + i * low_w * OS, done, start, to_write, o, O, OS, MINE)
         done = tl.where(complete, after, done)
         after = tl.where(complete, later, after)
         if STEP == 1:
