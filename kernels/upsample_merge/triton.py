@@ -27,12 +27,13 @@ Traffic at 512 x 512, 128 + 4 channels to 128, bfloat16, in MB (the skip's 8 cel
 331 MB, 77 us at 4.3 TB/s, in 5 launches; halos come to about 8 % more. Enlarging first would read and write
 another 4 x 69 MB. A sampled fit's largest level takes a quarter, and ``fill_axis`` in each step.
 
-Arithmetic. A value has about 6 operations' time beside its bytes. ``merge_statistics`` and
-``merge_backward_deep`` therefore work on lower values alone (22 and 31 operations for one, of which there is
-one to four enlarged ones), and ``blend`` and ``blend_backward`` interpolate on the tensor cores.
+Arithmetic. While a value's bytes move there is time for about 17 operations on it in ``blend`` and 31 in
+``blend_backward``, loads, masks and statistics included. So these two interpolate on the tensor cores (3.4 and
+5.7 GFLOP, a sixth of those bytes' time), and ``merge_statistics`` and ``merge_backward_deep`` work on lower
+values alone (22 and 31 operations for one, which becomes one to four enlarged ones).
 
 Registers, compiled for sm_80 (sm_90), 128 + 4 channels to 128, bfloat16: fill_axis 30 (29), merge_statistics
-58 (57), blend 244 (242), blend_backward 255 (248), merge_backward_deep 120, merge_backward_skip 64,
+58 (57), blend 244 (242), blend_backward 255 (251), merge_backward_deep 120, merge_backward_skip 64,
 merge_padded 64, gather 128; nothing spills but 8 to 16 bytes of gather. ``blend`` and ``blend_backward`` fill
 a multiprocessor with one program of 8 warps, which has its next rows on the way to 29 and 65 KB of shared
 memory. In float32, without tensor cores, the two have 255 registers and 24 and 56 bytes of spills.

@@ -2,9 +2,8 @@
 
 A program walks down a strip of columns. For a row of the result it multiplies the two lower rows that the
 row lies between by a matrix of weights (``triton_strips``), adds the skip's few channels as one more product,
-rounds to cells and adds up the statistics of what it stored. The products take less than a tenth of the
-tensor cores' time; blending the four neighbours by hand costs 15 to 20 operations a value, as long as the
-memory needs.
+rounds to cells and adds up the statistics of what it stored. The products take a sixth of the time that the
+memory does; blending four neighbours by hand costs 15 to 20 operations a value, as long as the memory needs.
 """
 
 from __future__ import annotations
