@@ -28,9 +28,9 @@ Traffic at 512 x 512, 128 + 4 channels to 128, bfloat16, in MB (the skip's 8 cel
 another 4 x 69 MB. A sampled fit's largest level takes a quarter, and ``fill_axis`` in each step.
 
 Arithmetic. While a value's bytes move there is time for about 17 operations on it in ``blend`` and 31 in
-``blend_backward``, loads, masks and statistics included. So these two interpolate on the tensor cores (3.4 and
-5.7 GFLOP, a sixth of those bytes' time), and ``merge_statistics`` and ``merge_backward_deep`` work on lower
-values alone (22 and 31 operations for one, which becomes one to four enlarged ones).
+``blend_backward``, loads, masks and statistics included. So these two interpolate on the tensor cores (3.4
+and 5.7 GFLOP, a sixth of those bytes' time), and ``merge_statistics`` and ``merge_backward_deep`` work on
+lower values alone (22 and 31 operations for one, which becomes one to four enlarged ones).
 
 Registers, compiled for sm_80 (sm_90), 128 + 4 channels to 128, bfloat16: fill_axis 30 (29), merge_statistics
 58 (57), blend 244 (242), blend_backward 255 (251), merge_backward_deep 120, merge_backward_skip 64,
