@@ -21,6 +21,10 @@ Versions. The reference writes out the formula; the torch engine uses ``torch.op
 
 CPU version. All parameters lie in one flat array; one call updates them all. Padding has gradient 0 and
 stays 0.
+
+Triton version. Two launches for all parameters of all fits: ``collect`` adds partial weight gradients in
+order, ``adam_step`` updates what a mask of groups of 16 values marks as Adam's and copies everything to
+cells. The step number is read from device memory, so that a captured step can be replayed.
 """
 
 from dataclasses import dataclass

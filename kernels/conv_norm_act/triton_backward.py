@@ -114,6 +114,29 @@ def _gradient_by_input(
 
 
 @triton.jit
+def _both_products(
+    gradient, y, norm, means, dlogit, head, weight, place, norm_x, dw, m, o, k, valid, slope, slope_x,
+    O: tl.constexpr, I: tl.constexpr, GS: tl.constexpr, YS: tl.constexpr, WS: tl.constexpr,
+    SOURCE: tl.constexpr, OUT: tl.constexpr, ACT: tl.constexpr, DX: tl.constexpr,
+    M: tl.constexpr, K: tl.constexpr,
+):  # fmt: skip
+    """The weight gradient with this tile added, and the gradient by the input [M, K] if DX."""
+    cell = place.dtype.element_ty
+    dc = _gradient_by_output(
+        gradient, y, norm, means, dlogit, head, m, o, valid, slope, O, GS, YS, SOURCE, OUT
+    )
+    dc = as_cells(dc, cell)
+    a = as_cells(load_activations(place, k, valid, norm_x, slope_x, I, ACT), cell)
+    dw = added_product(tl.trans(dc), a, dw)
+    dx = tl.zeros([M, K], tl.float32)
+    if DX:
+        there = (o < O)[:, None] & (k < I)[None, :]
+        w = tl.load(weight + o[:, None] * WS + k[None, :], mask=there, other=0.0)
+        dx = product(dc, w)
+    return dw, dx
+
+
+@triton.jit
 def _handed_over(
     dx, place, extra, i, j, k, valid, norm_x, norm_h, to, slope, eh,
     I: tl.constexpr, HC: tl.constexpr, ES: tl.constexpr, ACT: tl.constexpr, SUMS: tl.constexpr,
@@ -145,7 +168,7 @@ def _handed_over(
 
 
 @triton.jit
-def _backward(
+def pointwise_backward_kernel(
     gradient, y, norm_y, means_y, dlogit, head, x, norm_x, factor, weight, extra, dweight, dx_out, norm_h,
     rows, counters, means, dgamma, dbeta, width, pixels, of_pixels, programs,
     gb, yb, lb, hb, xb, xh, fb, wb, eb, eh, db, nb, vb, cb, slope_y, slope_x,
@@ -171,18 +194,11 @@ def _backward(
         j = m - i * width
         place = x + b * xb + (i * (STRIDE * xh) + j * (STRIDE * XS))[:, None]
         if DW:
-            dc = _gradient_by_output(
+            dw, dx = _both_products(
                 gradient + b * gb, y + b * yb, norm_y + b * 4 * O, means_y + b * 2 * O, dlogit + b * lb,
-                head + b * hb, m, o, valid, slope_y, O, GS, YS, SOURCE, OUT,
+                head + b * hb, weight, place, norm_x, dw, m, o, k, valid, slope_y, slope_x,
+                O, I, GS, YS, WS, SOURCE, OUT, ACT, DX, M, K,
             )  # fmt: skip
-            dc = as_cells(dc, x.dtype.element_ty)
-            a = load_activations(place, k, valid, norm_x, slope_x, I, ACT)
-            a = as_cells(a, x.dtype.element_ty)
-            dw = added_product(tl.trans(dc), a, dw)
-            if DX:
-                there = (o < O)[:, None] & (k < I)[None, :]
-                w = tl.load(weight + o[:, None] * WS + k[None, :], mask=there, other=0.0)
-                dx = product(dc, w)
         else:
             dx = _gradient_by_input(
                 gradient + b * gb, y + b * yb, norm_y + b * 4 * O, means_y + b * 2 * O, dlogit + b * lb,
@@ -198,12 +214,19 @@ def _backward(
     if DW:
         _store_weights(dweight + (b * programs + p) * O * I, factor + b * fb, dw, o, k, O, I, FACTOR)
     if SUMS > 0:
-        rows += b * programs * 2 * I
-        store_sums(rows + p * 2 * I, k, k < I, sum_g, sum_gh, I)
-        finish_gradient(
-            rows, counters + b * COUNTERS + group, programs, means + b * 2 * I, dgamma + b * vb,
-            dbeta + b * cb, k, k < I, of_pixels, I, P,
+        _finish_sums(
+            rows + b * programs * 2 * I, counters + b * COUNTERS + group, sum_g, sum_gh, p, programs,
+            means + b * 2 * I, dgamma + b * vb, dbeta + b * cb, k, of_pixels, I, P,
         )  # fmt: skip
+
+
+@triton.jit
+def _finish_sums(
+    rows, counter, sum_g, sum_gh, p, programs, means, dgamma, dbeta, k, pixels, I: tl.constexpr,
+    P: tl.constexpr,
+):  # fmt: skip
+    store_sums(rows + p * 2 * I, k, k < I, sum_g, sum_gh, I)
+    finish_gradient(rows, counter, programs, means, dgamma, dbeta, k, k < I, pixels, I, P)
 
 
 @triton.jit
@@ -216,7 +239,7 @@ def _store_weights(to, factor, dw, o, k, O: tl.constexpr, I: tl.constexpr, FACTO
 
 @dataclass(frozen=True)
 class _Sums:
-    """The arguments of ``_backward`` for the sums that go out."""
+    """The arguments of the kernel for the sums that go out."""
 
     kind: int
     norm: Any
@@ -313,7 +336,7 @@ def _launch(
     means = head.means if head else (given.means if given else nothing)
     target, more = (to if dx else nothing), (nothing if extra is None else extra)
     gpu.launch(
-        _backward, (count, groups, fits),
+        pointwise_backward_kernel, (count, groups, fits),
         g, y, nothing if output.norm is None else output.norm, means, head.dlogit if head else nothing,
         head.weight if head else nothing, x, nothing if source.norm is None else source.norm,
         nothing if factor is None else factor, weight, more, partials, target, sums.norm,

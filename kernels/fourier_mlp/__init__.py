@@ -36,6 +36,10 @@ CPU version. The features are separable, so a pointwise layer of them is a table
 over rows and one add per output (`add_row`); the 32-channel input is never made and the products shrink
 from H*W to H+W pixels. Backward needs the gradient's column sums and row sums only (`reduce_row`). Layers
 with larger kernels read features that are written out (kernels/engine/encoding.cpp).
+
+Triton version. As the CPU version, with two differences: the norm comes from the parts (exactly, as above),
+and the way back sums the stored gradient alone, because the sums of the normalised values over a column or
+row are known from the parts too. Tables are float64 inside, so frequencies may be kept in float64.
 """
 
 from dataclasses import dataclass

@@ -24,6 +24,10 @@ Versions. The reference is numpy, exact integers and float64. The torch engine d
 
 CPU version. 16 counters at a time in plain arrays, which the compiler vectorises; polynomial logarithm,
 sine and cosine in float32, the angle reduced as an integer.
+
+Triton version. ``perturb`` draws whole blocks and adds them in one launch, 32 registers and no stack on
+sm_80 and sm_90; ``normal_of`` is a device function that draws single values for a kernel which makes its
+perturbed input while it loads. The polynomials and the integers are those of the CPU version.
 """
 
 from dataclasses import dataclass

@@ -23,6 +23,11 @@ CPU version. For identity and mask terms head, loss and backward run tile by til
 read once. The gradient by that layer has 128 channels but follows from 3 numbers a pixel: it is not
 stored but made again (`head_gradient`) by the layer below, which saves 134 MB of memory and two passes
 over it at 512x512.
+
+Triton version. `triton_loss.head_loss` does all of it in one launch that reads the last layer once; g is
+made again there too. Sums over the pixels are products, and what batch norm needs follows from them by
+algebra (``triton.py``). The Lanczos term takes four launches: output, decimation with residual and loss, its
+adjoint with the sigmoid's derivative, and the way back (``triton_lanczos.py``).
 """
 
 from dataclasses import dataclass
