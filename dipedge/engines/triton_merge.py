@@ -95,10 +95,9 @@ class PointwiseUp(_Merge):
         self._shift = buffers.floats(d + s)
 
     def forward(self) -> None:
-        plan, own, d = self._plan, self.normed, self._d
+        plan, own = self._plan, self.normed
         self._statistics()
-        factor = self._norm[:, 2, :d]
-        pointwise(self._deep.layer, self._weight_deep, self._z, plan.scratch, factor=factor)
+        pointwise(self._deep.layer, self._weight_deep, self._z, plan.scratch, merge=self._norm)
         blend(
             self._z.values, self._skip_layer, self._norm, self._weight_skip, self._rows, self._columns,
             own.layer, own.gamma, own.beta, plan.network.bn_eps, plan.scratch,
@@ -116,7 +115,7 @@ class PointwiseUp(_Merge):
         sums = MergeSums(self._norm, self._pixels, self._means, self._dgamma[:, :d], self._shift[:, :d])
         pointwise_backward(
             self._dz, self._z, self._deep.layer, self._weight_deep, self._sums.tensor, plan.scratch,
-            factor=self._norm[:, 2, :d], to=self._u, sums=sums,
+            merge=self._norm, to=self._u, sums=sums,
         )  # fmt: skip
         self._finish(self._u, self._dskip, 0)
 
