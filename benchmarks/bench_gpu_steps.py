@@ -1,8 +1,8 @@
-"""Whole steps on a GPU: the published code, what PyTorch gives at best, and ours; then how good their fits are.
+"""Whole steps on a GPU: the published code, the best that PyTorch gives, and ours; how good their fits are.
 
     pytest benchmarks/bench_gpu_steps.py -m gpu --benchmark-only
 
-``benchmarks/device.sh`` runs this and collects the table. Rows are skipped, with the reason in the table, when
+``benchmarks/device.sh`` runs this and collects the table. Rows are skipped, and the table says why, once
 DIPEDGE_BENCH_SECONDS are used up.
 """
 
@@ -82,7 +82,9 @@ def _fitted(fit: Fit, program: Any, engine: str, ms: float) -> float | None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of itself
-@pytest.mark.parametrize(("fit", "engine"), gpu_fits.rows(), ids=lambda value: getattr(value, "what", value))
+@pytest.mark.parametrize(
+    ("fit", "engine"), list(gpu_fits.rows()), ids=lambda value: getattr(value, "what", value)
+)
 def test_time_of_a_step(benchmark, fit, engine):
     gpu.need(fit.what, engine, _expected(fit, engine))
     limits = gpu.measured_limits()

@@ -2,7 +2,7 @@
 
 bfloat16 autocast, channels-last memory, ``torch.compile`` of forward, backward and loss, fused Adam, in-place
 average, no host synchronisation; on a GPU the whole step in one CUDA graph, too. The network is the torch
-engine's own function of its parameters, so the arithmetic is that of the reference up to autocast's roundings.
+engine's own function of its parameters: the reference's arithmetic up to autocast's roundings.
 """
 
 from __future__ import annotations
@@ -89,11 +89,11 @@ class CompiledProgram:
     def _function(self):  # a closure over everything that never changes, so that nothing is guarded per call
         prior, tensors, z, scale = self._prior, self._tensors, self._z, self._term.scale
         lanczos = self._term.kind == "lanczos"
-        kernel = weights(scale, self._term.lobes, phase_of(scale)).float().to(self._device) if lanczos else None
+        kernel = (
+            weights(scale, self._term.lobes, phase_of(scale)).float().to(self._device) if lanczos else None
+        )
 
-        def evaluated(
-            target: torch.Tensor, perturbation: torch.Tensor
-        ) -> tuple[torch.Tensor, torch.Tensor]:
+        def evaluated(target: torch.Tensor, perturbation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             noisy = z + perturbation * torch.randn_like(z) if prior.perturbation > 0 else z
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
                 output = hourglass(prior.network, tensors, noisy)

@@ -141,9 +141,7 @@ def reference(fit: Fit, seed: int = 0, device: str = "cuda") -> CompiledProgram:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     chosen = fit.preset()
     settings = Settings(chosen.optimiser, chosen.average, seed=seed)
-    program = CompiledProgram(
-        chosen.prior, fit.shape, settings, fit.task, device, mode=None, autocast=False
-    )
+    program = CompiledProgram(chosen.prior, fit.shape, settings, fit.task, device, mode=None, autocast=False)
     program.set_target(pictures(fit)[0])
     return program
 

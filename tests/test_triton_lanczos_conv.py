@@ -224,7 +224,8 @@ def allowed_of(case: ConvCase, precision: str = "fp32") -> float:
 def test_the_decimated_convolution_and_its_gradients_are_those_of_the_reference(case, precision):
     with (
         patch.multiple(triton_conv, PIXELS=16, CHANNELS=16),
-        patch.multiple(backward, PIXELS=16, CHANNELS=16),patch.object(launch, "MAX_PROGRAMS", 3)
+        patch.multiple(backward, PIXELS=16, CHANNELS=16),
+        patch.object(launch, "MAX_PROGRAMS", 3),
     ):
         found = convolved(case, precision)
     for fit in (0, 1):
