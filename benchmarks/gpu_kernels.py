@@ -2,8 +2,8 @@
 
 An entry prepares its contestants: ours ("triton", and other routes by their names) and PyTorch's operators in
 channels-last bfloat16, as they are ("torch") and compiled. All compute the same thing from the same cells.
-Each has ``run``, which is timed, and ``result``, which is compared with ``wanted`` of float64. To add a kernel,
-write a function of (side, device) and put it into ENTRIES.
+Each has ``run``, which is timed, and ``result``, which is compared with ``wanted`` of float64. To add a
+kernel, write a function of (side, device) and put it into ENTRIES.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Prepared:
     """Contestants by name; ``wanted`` in float64; least bytes and flops of one pass.
 
     ``allowed`` is the relative error that bfloat16 explains: two or three roundings to 8 bits. Backward some
-    values near 0 are rounded to the other side of LeakyReLU's corner: 0.3 % of them, each off by 0.8, are 4 %.
+    values near 0 are rounded to the other side of LeakyReLU's corner: 0.3 %, each off by 0.8, make 4 %.
     """
 
     contestants: dict[str, Contestant]
@@ -325,7 +325,7 @@ def lanczos_forward(side: int, device: str) -> Prepared:
     side_kernel = lanczos_reference.weights(2, 2, 0.5).to(device)
     kernel = torch.outer(side_kernel, side_kernel).float().expand(C, 1, 8, 8).contiguous()
     arguments = (planes(source), weight[0].permute(0, 3, 1, 2), gamma[0], beta[0], kernel.to(BF16))
-    found, wanted = in_torch(decimated, arguments)
+    found, _ = in_torch(decimated, arguments)  # whose float64 result has a kernel rounded to cells
     exact = (*(t.double() for t in arguments[:4]), kernel.double())
     found = {"triton": Contestant(run, lambda: planes(activated(output))), **found}
     pixels = side * side

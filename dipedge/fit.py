@@ -152,7 +152,7 @@ class Fitting:
         self._index = 0
 
     @property
-    def most(self) -> int:
+    def most(self) -> float:
         """Steps that may be run before the next look: by the rule's limit, and by what its watcher says."""
         left = math.inf if self._limit is None else self._limit - self._index
         return min(left, math.inf if self._watcher.most is None else self._watcher.most)

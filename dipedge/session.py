@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from dipedge import arguments, arrays, images, saved_session
+from dipedge import arguments, arrays, saved_session
 from dipedge.course import Clock, Course, stopwatch
 from dipedge.engines import engine_for
 from dipedge.engines.base import Program, Settings, State
 from dipedge.errors import InputError, OutOfMemoryError
 from dipedge.fit import FitDivergedError, fit_steps
+from dipedge.given import Given, read_given, read_picture
 from dipedge.noise import noise_of
 from dipedge.presets import FRAME_STEPS, preset
 from dipedge.priors import GivenImage, Prior
 from dipedge.result import FitResult, Step, StopReason
 from dipedge.stopping import MaxSteps, Rule
-from dipedge.tasks import Inpaint, Task
-from dipedge.tiles import Tiles, chosen_grid
-from dipedge.together import FitsTogether, Given
+from dipedge.tasks import Task
+from dipedge.tiles import Tiles
+from dipedge.together import FitsTogether
 
 # A user's own rule that might never be fulfilled (a discrepancy below what the net can reach) is ended
 # after this many times the preset's steps.
@@ -160,6 +161,7 @@ class Session:
                 pictures it does so after the two errors before this one, too.
         """
         clock = stopwatch()
+        self._check_open()
         if not isinstance(image, list | tuple):
             return self._fit(image, self._stop, clock, self._tiles)
         if not image:
@@ -167,7 +169,7 @@ class Session:
         pictures = []
         for number, one in enumerate(image, 1):
             try:
-                pictures.append(self._given(one, "image", self._tiles))
+                pictures.append(read_given(self.task, one, "image", self._tiles))
             except InputError as error:
                 raise type(error)(f"image {number} of {len(image)}: {error}") from error
         why = (
@@ -195,6 +197,7 @@ class Session:
                 push fits from scratch.
         """
         clock = stopwatch()
+        self._check_open()
         if self._ensemble > 1:
             wanted = "a stream has one set of weights; open the session with ensemble=1 for it"
             raise InputError(f"ensemble is {self._ensemble}; {wanted}")
@@ -204,7 +207,7 @@ class Session:
         rule = arguments.rule(stop, steps, usual, BOUND * self._preset.steps)
         if first:
             return self._fit(frame, rule, clock, tiles=None)
-        picture = self._read(frame, "frame")
+        picture = read_picture(frame, "frame")
         shape = self.task.estimate_shape(picture.shape)
         if shape != self._program.shape:
             now, before = _size(shape), _size(self._program.shape)
@@ -212,16 +215,9 @@ class Session:
         self._program.set_target(picture.pixels, self._mask)
         return self._run(picture, rule, clock, with_state=False)
 
-    def _given(self, image: Any, name: str, tiles: Tiles | str | None) -> Given:
-        """A picture, its mask and how it is cut; all that can be wrong with them is known then."""
-        picture = self._read(image, name)
-        mask = self._read_mask(picture)
-        scale, block = self.task.data_term.scale, self.task.block
-        return Given(picture, mask, chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask))
-
     def _fit(self, image: Any, stop: Rule, clock: Clock, tiles: Tiles | str | None) -> FitResult:
         """One picture from scratch. Of a single fit in one piece the program is kept, to go on from."""
-        given = self._given(image, "image", tiles)
+        given = read_given(self.task, image, "image", tiles)
         if given.grid is not None or self._ensemble > 1:
             why = "was of an ensemble, each with weights of its own, and none are kept; use ensemble=1"
             if self._ensemble == 1:
@@ -296,20 +292,9 @@ class Session:
     def _noise(self, target: np.ndarray) -> float | None:
         return noise_of(self.task, target)
 
-    def _read(self, image: Any, name: str) -> arrays.Picture:
+    def _check_open(self) -> None:
         if self._closed:
             raise InputError("this session is closed; open a new one")
-        if isinstance(image, str | os.PathLike):
-            image, name = images.open_image(image), str(image)
-        return arrays.read(image, name)
-
-    def _read_mask(self, picture: arrays.Picture) -> np.ndarray | None:
-        if not isinstance(self.task, Inpaint):
-            return None
-        mask, name = self.task.mask, "mask"
-        if isinstance(mask, str | os.PathLike):
-            mask, name = images.open_image(mask), str(mask)
-        return arrays.read_mask(mask, picture.shape, name)
 
     def _drop_program(self) -> None:
         if self._program is not None:

@@ -9,130 +9,24 @@ No program is kept: a session has one set of weights to go on from, and here the
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dipedge.arrays import Picture
-from dipedge.course import Clock, Course, commonest, shared, since
+from dipedge.course import Clock, Course, shared, since
 from dipedge.engines.base import Batch, Program, Settings
 from dipedge.errors import OutOfMemoryError
 from dipedge.fit import Alone, FitDivergedError, Fitting, fit_together
-from dipedge.result import FitResult, FittedMember, Step, StopReason
+from dipedge.given import Given, Job
+from dipedge.result import FitResult, Step, StopReason
 from dipedge.stopping import Rule
 from dipedge.tiled_fit import TiledFit
-from dipedge.tiles import Grid
 
 if TYPE_CHECKING:
     from dipedge.session import Session
-
-
-@dataclass(eq=False)  # each is itself, however alike two are
-class Job:
-    """One fit: a picture with a seed.
-
-    Attributes:
-        given: the picture.
-        settings: with this fit's seed.
-        number: of this fit among all, from 1.
-        name: what errors call it; empty where there is no other.
-        course: its steps so far; a fit in tiles has them by tile instead.
-        result: what it came to, once it has ended or was interrupted.
-        estimate: the answer behind ``result``, until it has been added to an average.
-    """
-
-    given: Given
-    settings: Settings
-    number: int
-    name: str
-    course: Course = field(default_factory=Course)
-    result: FitResult | None = None
-    estimate: np.ndarray | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether it ended by itself."""
-        return self.result is not None and self.result.reason is not StopReason.INTERRUPTED
-
-
-@dataclass(eq=False)
-class Given:
-    """A picture of a call, checked, and its fits.
-
-    Args:
-        picture: as ``arrays.read`` gives it.
-        mask: bool [H, W], True = known, or None.
-        grid: how it is cut into tiles, or None.
-    """
-
-    picture: Picture
-    mask: np.ndarray | None
-    grid: Grid | None
-    jobs: list[Job] = field(default_factory=list)
-    clock: Clock | None = None  # since its first fit began
-    seconds: float = 0.0  # until its last fit ended
-    _sum: np.ndarray | None = None  # of the estimates of the first ``_added`` jobs
-    _added: int = 0
-
-    @property
-    def piece(self) -> tuple[int, int, int]:
-        """Shape [H, W, C] of what one program fits: the picture, or a tile of it."""
-        return self.picture.shape if self.grid is None else (*self.grid.shape, self.picture.shape[2])
-
-    @property
-    def known(self) -> float:
-        """Share of the pixels that the data term counts."""
-        return 1.0 if self.mask is None else float(self.mask.mean())
-
-    def settle(self) -> None:
-        """Adds up the estimates of fits that ended, in the order of seeds, and lets go of them.
-
-        In that order whichever ends first, so that the same seeds give the same bits.
-        """
-        while self._added < len(self.jobs) and self.jobs[self._added].ended:
-            self._add(self.jobs[self._added])
-            self._added += 1
-
-    def _add(self, job: Job) -> None:
-        if self._sum is None:
-            self._sum = job.estimate  # nobody else has it
-        else:
-            self._sum += job.estimate
-        job.estimate = None
-
-    def result(self) -> FitResult | None:
-        """The only fit's result, or what ``FitResult`` says of all members; None if none has been begun."""
-        begun = [job for job in self.jobs if job.result is not None]
-        if not begun or len(self.jobs) == 1:
-            return begun[0].result if begun else None
-        # The average of fits that ended says more than one with fits that had hardly begun.
-        counted = [job for job in begun if job.ended] or begun
-        for job in counted:
-            if job.estimate is not None:
-                self._add(job)
-        results = [job.result for job in counted]
-        whole = len(counted) == len(self.jobs) and counted[0].ended
-        return FitResult(
-            image=self.picture.give_back(self._sum / len(counted)),
-            reason=commonest(one.reason for one in results) if whole else StopReason.INTERRUPTED,
-            steps=sum(one.steps for one in results),
-            seconds=self.seconds,
-            loss=statistics.fmean(one.loss for one in results),
-            history=np.concatenate([one.history for one in results]),
-            engine=results[0].engine,
-            device=results[0].device,
-            chosen_step=sum(one.chosen_step for one in results),
-            members=tuple(_member(job) for job in counted),
-        )
-
-
-def _member(job: Job) -> FittedMember:
-    seed, one = job.settings.seed, job.result
-    return FittedMember(seed, one.steps, one.seconds, one.chosen_step, one.loss, one.reason, one.tiles)
 
 
 class FitsTogether:
@@ -211,10 +105,10 @@ class FitsTogether:
         """Fits of one shape in lockstep."""
         for job in jobs:
             self._start_clock(job.given)
+        began = since(self._clock)
         batch = self._compiled(jobs[0].given.piece, [job.settings for job in jobs])
         try:
             fittings = [self._fitting(*pair, jobs) for pair in zip(jobs, batch.members, strict=True)]
-            began = since(self._clock)
             for seen in fit_together(batch, fittings):
                 for which, step in seen:  # all before the first is shown, where Ctrl-C may come in
                     jobs[which].course.take(step)

@@ -21,9 +21,9 @@ MISMATCH = Driver(803, "system has unsupported display driver / cuda driver comb
 class Invented:
     """A machine whose facts are given."""
 
-    def __init__(self, driver=H200, modules=("torch", "triton"), fault=None, interprets=False):
+    def __init__(self, driver=H200, modules=("torch", "triton"), fault=None, interprets=False, unbuilt=None):
         self._driver, self._modules, self._fault, self._interprets = driver, modules, fault, interprets
-        self.loaded_torch = False
+        self._unbuilt, self.loaded_torch = unbuilt, False
 
     def interprets(self):
         return self._interprets
@@ -33,6 +33,9 @@ class Invented:
 
     def driver(self):
         return self._driver
+
+    def build_fault(self):
+        return self._unbuilt
 
     def torch_fault(self, driver):
         self.loaded_torch = True
@@ -57,6 +60,7 @@ CASES = {
         True,
     ),
     "no torch": ({"modules": ("triton",)}, "needs PyTorch, which is not installed; install it with", True),
+    "no compiler": ({"unbuilt": "a C compiler, which is not there"}, "needs a C compiler, which is", True),
     "torch without CUDA": ({"fault": CPU_BUILD}, f"needs PyTorch with CUDA: {CPU_BUILD}", True),
     "interpreter without triton": (
         {"driver": Driver(), "interprets": True, "modules": ("torch",)},
@@ -85,11 +89,32 @@ def test_the_interpreter_stands_in_for_a_device_where_it_is_allowed_to():
     assert "no NVIDIA driver" in obstacle(machine, interpreter=False).reason
 
 
-@pytest.mark.parametrize("case", ["no driver", "no device", "mismatch", "too old", "no triton"])
+@pytest.mark.parametrize(
+    "case", ["no driver", "no device", "mismatch", "too old", "no triton", "no compiler"]
+)
 def test_pytorch_is_not_loaded_where_something_else_is_missing(case):
     machine = Invented(**CASES[case][0])
     obstacle(machine)
     assert not machine.loaded_torch
+
+
+def test_a_compiler_is_looked_for_where_triton_looks(monkeypatch, tmp_path):
+    machine = cuda_check.Machine()
+    headers = tmp_path / "include"
+    monkeypatch.setattr(cuda_check.sysconfig, "get_path", lambda name: str(headers))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    assert machine.build_fault().startswith("a C compiler, which is not installed")
+    (tmp_path / "gcc").touch()
+    assert "C compiler" in machine.build_fault()  # a file that cannot be run is none
+    (tmp_path / "gcc").chmod(0o755)
+    assert machine.build_fault() == f"Python's headers, which are not installed (no Python.h in {headers})"
+    headers.mkdir()
+    (headers / "Python.h").touch()
+    assert machine.build_fault() is None
+    (tmp_path / "gcc").unlink()
+    monkeypatch.setenv("CC", "icx")
+    assert machine.build_fault() is None
 
 
 # The driver's library -------------------------------------------------------------------------------

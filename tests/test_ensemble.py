@@ -8,11 +8,14 @@ import pytest
 from PIL import Image
 
 import dipedge as de
-from dipedge import cli
+from dipedge import arrays, cli
 from dipedge import session as session_module
 from dipedge.cli import progress
 from dipedge.result import Step
+from dipedge.tiled_fit import TiledFit
+from dipedge.tiles import cut
 from tests.lockstep import ByNoise, Interrupter, assert_same_fit, pictures_of
+from tests.test_tiled_fit import SlowProgram
 
 pytest.importorskip("dipedge._native")
 STEPS = 5  # of the fixture ``opened``
@@ -172,6 +175,27 @@ def test_an_interrupt_among_tiles_in_lockstep_loses_no_step(lockstep, opened, no
         found = session.result
     assert [tile.steps for tile in found.tiles] == steps
     assert found.reason is de.StopReason.INTERRUPTED
+
+
+class SlowBatch:
+    """Programs that step together: every step takes a second of invented time, however many they are."""
+
+    def __init__(self, shape, count):
+        self.members = tuple(SlowProgram(shape) for _ in range(count))
+
+    def step(self, count=1):
+        for member in self.members:
+            member.step(count)
+
+
+def test_a_deadline_is_shared_out_among_rounds_of_tiles():
+    grid = cut((32, 100, 3), TILES)
+    batch = SlowBatch((*grid.shape, 3), 2)
+    fit = TiledFit(arrays.read(np.zeros((32, 100, 3), np.float32)), None, grid, 1)
+    now = batch.members[0]
+    fit.run(batch, de.Deadline(ms=40_500), lambda: now.now, False, None)
+    assert [tile.steps for tile in fit.tiles] == [20] * 4
+    assert now.now == 40
 
 
 def test_the_time_left_of_tiles_in_lockstep_counts_every_tile_once():

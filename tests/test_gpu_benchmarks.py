@@ -267,10 +267,10 @@ def test_without_a_gpu_the_script_says_so_in_the_table_and_ends_with_3(tmp_path)
     (markdown,) = tmp_path.glob("no_cuda_device_*.md")
     text = markdown.read_text()
     assert ran.stdout.rstrip().endswith(text.rstrip())  # the table comes last
-    assert text.count(": no CUDA device (") == 5
+    assert text.count(": no CUDA device (") == 6
     assert "The numbers are still to be taken." in text
     run = json.loads(markdown.with_suffix(".json").read_text())
-    assert [stage["name"] for stage in run["stages"]][1:] == ["GPU tests", "steps", "kernels", "quality"]
+    assert [stage["name"] for stage in run["stages"]][2:] == ["GPU tests", "steps", "kernels", "quality"]
     assert run["rows"] == []
 
 
@@ -297,7 +297,7 @@ def test_a_stage_that_fails_or_hangs_stops_no_other_and_the_script_ends_with_1(t
     script = (ROOT / "benchmarks" / "device.sh").read_text()
     copy = tmp_path / "repository" / "benchmarks" / "device.sh"  # with a shorter limit
     copy.parent.mkdir(parents=True)
-    copy.write_text(script.replace('stage "kernels" 45', 'stage "kernels" 11'))
+    copy.write_text(script.replace('stage "kernels" 40', 'stage "kernels" 11'))
     assert copy.read_text() != script
     for room in ("dipedge", "kernels", "export", "tests"):
         (copy.parent.parent / room).symlink_to(ROOT / room)
@@ -313,8 +313,8 @@ def test_a_stage_that_fails_or_hangs_stops_no_other_and_the_script_ends_with_1(t
     found = {stage["name"]: stage["outcome"] for stage in stages}
     assert found["GPU tests"] == "passed, 9 passed"
     assert found["steps"].startswith("failed (1): FAILED benchmarks/bench_gpu_steps.py")
-    assert found["kernels"] == "cut off after 11 s"
-    assert found["quality"] == "passed, 3 passed, 188 s"
+    assert found["kernels"].startswith("cut off after 11 s")
+    assert found["quality"] == "passed, 3 passed, 288 s"
 
 
 def test_a_dry_run_shows_the_stages_and_runs_none(tmp_path):
@@ -323,15 +323,15 @@ def test_a_dry_run_shows_the_stages_and_runs_none(tmp_path):
     fake.chmod(0o755)
     ran = device_sh(tmp_path, PYTHON=str(fake), REAL=sys.executable, DRY_RUN="1")
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("not run (DRY_RUN)") == 10  # as it goes, and above the table
-    assert "== steps, at most 230 s:" in ran.stdout
+    assert ran.stdout.count("not run (DRY_RUN)") == 12  # as it goes, and above the table
+    assert "== steps, at most 250 s:" in ran.stdout
 
 
 def test_the_limits_of_all_stages_together_stay_under_nine_minutes(tmp_path):
     script = (ROOT / "benchmarks" / "device.sh").read_text()
     total = int(re.search(r"^total=(\d+)", script, re.M)[1])
     reserves = [(int(a), int(b)) for a, b in re.findall(r'^stage ".*?" (\d+) (\d+)', script, re.M)]
-    assert total <= 530 and len(reserves) == 5
+    assert total <= 530 and len(reserves) == 6
     for limit, reserve in reserves:  # no stage can take what is reserved for those behind it
         assert min(limit, total - reserve) + reserve <= total
     behind = [reserve for _, reserve in reserves]

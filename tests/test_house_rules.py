@@ -49,6 +49,7 @@ BESIDE = {
 PART_OF = {
     "saved_session": "session",
     "course": "session",
+    "given": "session",
     "tiled_fit": "session",
     "together": "session",
     "__main__": "cli",

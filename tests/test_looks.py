@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from dipedge.engines import get_engine
+from dipedge.engines.base import Settings
 from dipedge.engines.sampling import CYCLE, completes
 from dipedge.errors import InputError
-from dipedge.fit import FitDivergedError, fit_steps
+from dipedge.fit import FitDivergedError, Fitting, fit_steps, fit_together
 from dipedge.result import Step, StopReason
 from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor, Observation
+from dipedge.tasks import Denoise
 from dipedge.variance import MovingVariance, Trail, VarianceWindow
 from tests.test_fit import Scripted
 
@@ -90,6 +93,38 @@ def test_a_jump_that_is_over_by_the_next_look_brings_back_the_weights_too():
     steps = run(program, MaxSteps(200), backtrack=True)
     assert [step.index for step in steps if step.restored] == [152]
     assert [int(state["param/w"][0]) for state in program.loaded] == [104]
+
+
+class Lockstep:
+    """A batch of programs by hand."""
+
+    def __init__(self, *members):
+        self.members = members
+
+    def step(self, count=1):
+        for member in self.members:
+            member.step(count)
+
+
+def test_in_lockstep_no_rule_is_made_to_wait_longer_than_it_can():
+    programs = [Scripted(lambda i: 1.0, look_every=8) for _ in range(3)]
+    rules = MaxSteps(6), MaxSteps(19), VarianceWindow(window=40, patience=10**6) | MaxSteps(12)
+    fittings = [Fitting(p, rule, clock=lambda: 0.0) for p, rule in zip(programs, rules, strict=True)]
+    ends = {}
+    for seen in fit_together(Lockstep(*programs), fittings):
+        ends |= {which: step.index for which, step in seen if step.reason is not None}
+    assert ends == {0: 6, 1: 19, 2: 12}
+    assert programs[0].calls == programs[1].calls == [4, 2, 2, 4, 7]
+
+
+def test_of_a_batch_with_a_fit_that_diverges_the_others_are_seen_once_more():
+    programs = [Scripted(lambda i, at=at: float("nan") if i == at else 1.0) for at in (9, 3)]
+    fittings = [Fitting(p, MaxSteps(9), clock=lambda: 0.0, name=f"fit {p.script(0)}") for p in programs]
+    seen = []
+    with pytest.raises(FitDivergedError, match=r"^fit 1.0: the loss is nan after step 3"):
+        for look in fit_together(Lockstep(*programs), fittings):
+            seen.append([which for which, _ in look])
+    assert seen == [[0, 1], [0, 1], [0]]
 
 
 # Time -----------------------------------------------------------------------------------------------
@@ -224,3 +259,29 @@ def test_an_observation_made_by_hand_has_its_own_residual_alone():
 def test_observing_less_than_every_step_is_refused():
     with pytest.raises(InputError, match="every is -1"):
         run(Scripted(lambda i: 1.0), MaxSteps(5), every=-1)
+
+
+# Engines --------------------------------------------------------------------------------------------
+
+
+def test_engines_that_are_looked_at_after_every_step_know_the_last_loss(engine, tiny_dip, picture):
+    program = get_engine(engine).compile(tiny_dip, Denoise(), (16, 20, 3), Settings(threads=1))
+    program.set_target(picture(dtype="float32"))
+    program.step(3)
+    assert program.look_every == 1
+    assert program.losses(3) == [program.loss()]
+
+
+def test_of_a_state_only_what_was_asked_for_is_copied(engine, tiny_dip, picture):
+    program = get_engine(engine).compile(tiny_dip, Denoise(), (16, 20, 3), Settings(threads=1))
+    program.set_target(picture(dtype="float32"))
+    program.step()
+    whole, weights = program.state(), program.state("param/")
+    assert weights.keys() == {key for key in whole if key.startswith("param/")}
+    assert 0 < len(weights) < len(whole)
+    for key, values in weights.items():
+        np.testing.assert_array_equal(values, whole[key])
+
+
+def test_engines_on_a_processor_make_one_fit_at_a_time(engine, tiny_dip):
+    assert get_engine(engine).most_together(tiny_dip, Denoise(), (16, 20, 3), Settings()) == 1

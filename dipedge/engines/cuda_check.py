@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sysconfig
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -69,6 +70,17 @@ class Machine:
         """The CUDA driver, which is started by asking."""
         return _asked_driver()
 
+    def build_fault(self) -> str | None:
+        """What is missing of what Triton builds its launchers with, in C, when the first kernel is run."""
+        folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+        programs = [os.path.join(folder, name) for folder in folders for name in ("gcc", "clang")]
+        if "CC" not in os.environ and not any(os.access(program, os.X_OK) for program in programs):
+            return "a C compiler, which is not installed (gcc, clang, or another that CC names)"
+        headers = sysconfig.get_path("include")
+        if not os.path.exists(os.path.join(headers, "Python.h")):
+            return f"Python's headers, which are not installed (no Python.h in {headers})"
+        return None
+
     def torch_fault(self, driver: Driver) -> str | None:
         """Why PyTorch, which is loaded to be asked, cannot use the device; None if it can."""
         import torch
@@ -102,6 +114,9 @@ def obstacle(machine: Machine | None = None, interpreter: bool = True) -> Obstac
         )
     if (found := _missing(machine, device_there=True)) is not None:
         return found
+    fault = machine.build_fault()
+    if fault is not None:
+        return Obstacle(f"engine 'triton' needs {fault}", True)
     fault = machine.torch_fault(driver)
     return None if fault is None else Obstacle(f"engine 'triton' needs PyTorch with CUDA: {fault}", True)
 

@@ -44,7 +44,9 @@ class Pooled:
 
 
 class Decimated:
-    """A convolution and a decimation by 2 as one operation: the padded input is filtered, a quarter multiplied."""
+    """A convolution and a decimation by 2 as one operation: the padded input is filtered, a quarter
+    multiplied.
+    """
 
     def __init__(self, plan: Plan, name: str, copy: Packed, channels: int, kernel: int, lobes: int) -> None:
         self._plan, self._copy = plan, copy

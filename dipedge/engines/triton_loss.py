@@ -9,7 +9,7 @@ from dipedge.engines.triton_layers import Normed, Plan
 from dipedge.kernels.conv_norm_act.triton_backward import Head
 from dipedge.kernels.lanczos_conv.triton import lines_shape
 from dipedge.kernels.lanczos_conv.triton_tables import Filter, filter_of
-from dipedge.kernels.residual_loss.triton import head_forward
+from dipedge.kernels.residual_loss.triton import head_forward, running_average
 from dipedge.kernels.residual_loss.triton_lanczos import decimate_loss
 from dipedge.kernels.residual_loss.triton_loss import head_backward, head_loss, weight_partials
 from dipedge.tasks import Task
@@ -84,8 +84,8 @@ class DataTerm:
             return
         head_forward(layer, weight, bias, self.output, None, average, keep, sigmoid)
         decimate_loss(
-            self.output, self.target, self._filter, self._lines, self._residual, self.head.dlogit, self.losses,
-            self._step, self._plan.scratch, sigmoid,
+            self.output, self.target, self._filter, self._lines, self._residual, self.head.dlogit,
+            self.losses, self._step, self._plan.scratch, sigmoid,
         )  # fmt: skip
         dlogit, *rest = self._backward_arguments()
         head_backward(layer, weight, dlogit, *rest)
@@ -97,4 +97,4 @@ class DataTerm:
 
     def take_into_average(self) -> None:
         """average keep + output (1 - keep), of the whole output of a sampled fit."""
-        self.average.mul_(self.keep).addcmul_(self.output, 1 - self.keep)
+        running_average(self.output, self.average, self.keep)

@@ -18,7 +18,8 @@ from dipedge.kernels.upsample_merge.triton_axis import Axis
 from dipedge.kernels.upsample_merge.triton_backward import merge_backward_deep, merge_backward_skip
 from dipedge.kernels.upsample_merge.triton_blend import blend
 from dipedge.kernels.upsample_merge.triton_blend_backward import blend_backward, blend_partials
-#TMP
+
+# TMP
 from dipedge.kernels.upsample_merge.triton_statistics import merge_statistics
 
 Axes = tuple[Axis, Axis]  # of rows and of columns

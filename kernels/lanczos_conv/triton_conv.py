@@ -17,9 +17,13 @@ written and read, y 17 MB written: 220 MB, 46 us at 4.8 TB/s; convolving first a
 filter down 0.3 G multiply-adds, or 0.5 G with the zeros of a group; across 0.6 G, since neighbouring outputs
 make the points they share twice (a factor k^2 / t^2).
 
+Registers at 128 channels, sm_90: rows 92, convolution 189 in bfloat16 (128 in float32), nothing spilt; on
+sm_80 the convolution takes 128 and spills 56 bytes.
+
 Considered and rejected: points across stored too (67 MB written and read, but 0.27 G multiply-adds across;
 about even, and the memory of another picture); the filter across as a product with a band matrix (64 outputs
-read 136 columns: another 24 GFLOP); one program per row of points (8 readings of 67 MB through L2).
+read 136 columns: another 24 GFLOP); one program per row of points (8 readings of 67 MB through L2); all terms
+of the filter across unrolled (255 registers, up to 10 KB spilt, and no wgmma).
 """
 
 from __future__ import annotations
@@ -35,7 +39,9 @@ from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile
 from dipedge.kernels.lanczos_conv.triton_tables import GROUP, Decimation, Groups
 
 PIXELS = 64  # of a tile
-CHANNELS = 128  # into or out of a tile at most
+CHANNELS = 128  # of a tile's result at most
+# Channels that one product sums over, by the bytes of a cell: products of float32 run in plain registers.
+CONTRACTED = {2: 64, 4: 32}
 VALUES = 1024  # of a row at once while filtering down
 
 
@@ -87,7 +93,8 @@ def points_tile(
 ):  # fmt: skip
     """The points [M, CB] of outputs i [M] at column tap ``tap``, filtered across the lines ``row`` [M]."""
     total = tl.zeros([i.shape[0], c.shape[0]], tl.float32)
-    for q in tl.static_range(TERMS):
+    # Two terms at a time: more loads in flight hide each other's way, all of them do not fit the registers.
+    for q in tl.range(0, TERMS, loop_unroll_factor=2):
         seen = tl.load(index + i * TERMS + q, mask=there, other=0) + tap
         factor = tl.load(weight + i * TERMS + q, mask=there, other=0.0)
         at = lines + (row * width + seen).to(tl.int64)[:, None] * S + c[None, :]
@@ -177,6 +184,7 @@ def conv_decimate(
         layer.values, gamma, gamma.stride(0), beta, beta.stride(0), layer.norm, scratch.partials,
         scratch.counters, eps, tables.lines, lines.shape[2], h, w, tiles,
         K=kernel, INTO=into, OUT=out, S=lines.shape[3], SO=layer.values.shape[3],
-        TERMS=tables.columns.terms, M=PIXELS, CB=block(into, CHANNELS), OB=wide, P=16, COUNTERS=COUNTERS,
+        TERMS=tables.columns.terms, M=PIXELS,
+        CB=block(into, CONTRACTED[lines.element_size()]), OB=wide, P=16, COUNTERS=COUNTERS,
         warps=8, stages=1,
     )  # fmt: skip

@@ -17,6 +17,9 @@ Traffic at 512x512, k = 3, 128 to 128 channels, bfloat16: dc 50 MB; weights 67 +
 from L2; the lines' gradient 17 MB read, 67 written; the padded input's 67 read, 67 written: 352 MB, 73 us at
 4.8 TB/s. Products: weights 19.3 GFLOP; the lines' gradient 38.7, for each of all W columns.
 
+Registers at 128 channels, sm_90, bfloat16 and float32: dc 98, weights 183 and 128, lines 125 and 104, nothing
+spilt (sm_80: 202 and 128, 128 and 230).
+
 Considered and rejected: the product first, then across and down (19.3 GFLOP there too, but a gradient for
 each of the points, k^2 / t^2 and more pictures of 67 MB, to be stored and read n / t times); the taps of the
 weights in one program (k^2 blocks of 128 x 128 sums do not fit the registers).
@@ -32,8 +35,10 @@ import triton.language as tl
 from dipedge.kernels.gpu.activation import by_output
 from dipedge.kernels.gpu.launch import block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
-from dipedge.kernels.lanczos_conv.triton_conv import CHANNELS, PIXELS, points_tile, sum_rows
+from dipedge.kernels.lanczos_conv.triton_conv import CHANNELS, CONTRACTED, PIXELS, points_tile, sum_rows
 from dipedge.kernels.lanczos_conv.triton_tables import Decimation
+
+SUMMED_PIXELS = {2: 64, 4: 16}  # that one product of the weights' gradient sums over; as CONTRACTED
 
 
 @triton.jit
@@ -120,11 +125,12 @@ def weight_gradient(lines: Any, dc: Any, partials: Any, tables: Decimation) -> N
     """
     fits, count, out, kernel, _, into = partials.shape
     h, w = tables.result
+    pixels = SUMMED_PIXELS[lines.element_size()]
     launch(
         _weight_kernel, (count, _parts(kernel, into, out), fits),
         lines, dc, tables.point, tables.columns.index, tables.columns.weight, partials, tables.lines,
-        lines.shape[2], h, w, -(-h * w // PIXELS),
-        K=kernel, INTO=into, OUT=out, S=lines.shape[3], SO=dc.shape[3], TERMS=tables.columns.terms, M=PIXELS,
+        lines.shape[2], h, w, -(-h * w // pixels),
+        K=kernel, INTO=into, OUT=out, S=lines.shape[3], SO=dc.shape[3], TERMS=tables.columns.terms, M=pixels,
         CB=block(into, CHANNELS), OB=block(out, CHANNELS), warps=8, stages=1,
     )  # fmt: skip
 
@@ -134,9 +140,9 @@ def _spread_across(
     dc, j, i, there, index, factors, o, inside, w,
     SO: tl.constexpr, TERMS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient [M, OB] by the convolved columns i [M] of output row j: sum over the outputs they are in."""
+    """The gradient [M, OB] by the convolved columns i [M] at output row j, from all outputs they are in."""
     total = tl.zeros([i.shape[0], o.shape[0]], tl.float32)
-    for q in tl.static_range(TERMS):
+    for q in tl.range(0, TERMS, loop_unroll_factor=2):
         seen = tl.load(index + i * TERMS + q, mask=there, other=0)
         factor = tl.load(factors + i * TERMS + q, mask=there, other=0.0)
         at = dc + (j * w + seen).to(tl.int64)[:, None] * SO + o[None, :]
@@ -193,6 +199,6 @@ def padded_gradient(dc: Any, weight: Any, lines: Any, dpadded: Any, tables: Deci
         dc, weight, weight.stride(0), tables.user_begin, tables.users, tables.columns_back.index,
         tables.columns_back.weight, lines, count, width, h, w, blocks, count * blocks,
         K=kernel, INTO=into, OUT=out, S=lines.shape[3], SO=stride, TERMS=tables.columns_back.terms, M=pixels,
-        CB=wide, OB=block(out, CHANNELS), warps=8, stages=1,
+        CB=wide, OB=block(out, CONTRACTED[dc.element_size()]), warps=8, stages=1,
     )  # fmt: skip
     sum_rows(lines, dpadded, tables.up)
