@@ -51,11 +51,11 @@ def photograph() -> Path:
 
 def ours(noisy: np.ndarray, quality: str, seed: int = 0) -> Program:
     """A fit in bf16 with its target, before its first step."""
-    chosen = gpu_fits.fits(noisy.shape[0])[0].preset(quality)
+    fit = gpu_fits.fits(noisy.shape[0])[0]
+    chosen = fit.preset(quality)
     settings = Settings(
         chosen.optimiser, chosen.average, seed=seed, subsample=chosen.subsample, precision="bf16"
     )
-    fit = gpu_fits.fits(noisy.shape[0])[0]
     program = get_engine("triton").compile(chosen.prior, fit.task, noisy.shape, settings)
     program.set_target(noisy)
     return program

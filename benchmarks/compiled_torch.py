@@ -126,10 +126,10 @@ class CompiledProgram:
     def step(self, count: int = 1) -> None:
         """Forward, backward, Adam, averaging; replayed once ``capture`` was called."""
         for _ in range(count):
-            if self._graph is not None and self._begun:
+            if self._graph is None:
+                self._one_step()
+            else:
                 self._graph.replay()
-                continue
-            self._one_step()
             if not self._begun:  # the first output starts the average
                 self._average.copy_(self._output)
                 self._begun = True

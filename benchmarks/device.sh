@@ -42,7 +42,8 @@ left() { echo $((total - (SECONDS - begin))); }
 code=0
 # stage NAME LIMIT RESERVE COMMAND...: at most LIMIT seconds, and RESERVE are left for the stages behind it.
 stage() {
-    local name=$1 limit=$2 reserve=$3 start=$SECONDS outcome status room
+    local name=$1 limit=$2 reserve=$3 start=$SECONDS outcome status room last
+    local part=$out/${run##*/}.part
     shift 3
     room=$(($(left) - reserve))
     [ "$limit" -lt "$room" ] || limit=$room
@@ -56,14 +57,19 @@ stage() {
     else
         # Benchmarks end by themselves, with reasons for what they left out, before they are cut off; and pytest,
         # interrupted, still says in the log what failed until then.
-        DIPEDGE_BENCH_SECONDS=$((limit - 12)) timeout --signal=INT --kill-after=6 "$limit" "$@" >> "$log" 2>&1
+        DIPEDGE_BENCH_SECONDS=$((limit - 12)) timeout --signal=INT --kill-after=6 "$limit" "$@" > "$part" 2>&1
         status=$?
+        last=$(tail -n 1 "$part" | tr -d '=' | cut -c1-120)
         case $status in
-            0) outcome=passed ;;
-            124 | 137) outcome="cut off after $limit s, $(tail -n 1 "$log" | tr -d '=' | cut -c1-120)"; code=1 ;;
-            *) outcome="failed ($status): $(grep -E '^(FAILED|ERROR|E  )|error:' "$log" | tail -n 1 | cut -c1-160)"; code=1 ;;
+            0) outcome="passed, $last" ;;
+            124 | 137) outcome="cut off after $limit s, $last"; code=1 ;;
+            *)
+                outcome="failed ($status): $(grep -E '^(FAILED|ERROR)|rror:' "$part" | tail -n 1 | cut -c1-160), $last"
+                code=1
+                ;;
         esac
-        [ $status -ne 0 ] || outcome="$outcome, $(tail -n 1 "$log" | tr -d '=' | cut -c1-120)"
+        cat "$part" >> "$log"
+        rm -f "$part"
     fi
     echo "   $outcome"
     "$python" -m benchmarks.gpu_report stage "$run" "$name" $((SECONDS - start)) "$outcome"

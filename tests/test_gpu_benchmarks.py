@@ -249,6 +249,9 @@ def test_all_contestants_of_a_kernel_compute_the_same(side):
 # The script -------------------------------------------------------------------------------------------
 
 
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="CUDA devices are a matter of Linux here")
+
+
 def device_sh(out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [ROOT / "benchmarks" / "device.sh"], capture_output=True, text=True, cwd=out,
@@ -256,11 +259,13 @@ def device_sh(out: Path, **environment: str) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+@on_linux
 def test_the_script_is_valid_bash():
     checked = subprocess.run(["bash", "-n", ROOT / "benchmarks" / "device.sh"], capture_output=True)
     assert checked.returncode == 0 and checked.stderr == b""
 
 
+@on_linux
 def test_without_a_gpu_the_script_says_so_in_the_table_and_ends_with_3(tmp_path):
     ran = device_sh(tmp_path, CUDA_VISIBLE_DEVICES="")
     assert ran.returncode == 3, ran.stderr
@@ -288,6 +293,7 @@ esac
 """
 
 
+@on_linux
 def test_a_stage_that_fails_or_hangs_stops_no_other_and_the_script_ends_with_1(tmp_path):
     fake = tmp_path / "python"
     fake.write_text(FAKE)
@@ -317,6 +323,7 @@ def test_a_stage_that_fails_or_hangs_stops_no_other_and_the_script_ends_with_1(t
     assert found["quality"] == "passed, 3 passed, 288 s"
 
 
+@on_linux
 def test_a_dry_run_shows_the_stages_and_runs_none(tmp_path):
     fake = tmp_path / "python"
     fake.write_text(FAKE)
