@@ -17,7 +17,9 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from benchmarks import gpu_device as gpu  # noqa: E402
 from benchmarks import gpu_fits  # noqa: E402
-from benchmarks.gpu_fits import COMPILED, EAGER, GRAPH, OURS, OURS32, PUBLISHED, SAMPLED, Fit  # noqa: E402
+from benchmarks.gpu_fits import (  # noqa: E402
+    COMPILED, EAGER, GRAPH, LIBRARY, OURS, OURS32, PUBLISHED, SAMPLED, Fit,
+)  # fmt: skip
 from benchmarks.step_work import flops, least_bytes  # noqa: E402
 from dipedge.metrics import psnr  # noqa: E402
 
@@ -94,7 +96,9 @@ def test_time_of_a_step(benchmark, fit, engine):
     with gpu.row(fit.what, engine):
         torch.cuda.reset_peak_memory_stats()
         program = _program(fit, engine)
-        ms, rounds = gpu.timed_steps(benchmark, program.step, 16 if engine in (OURS, OURS32, SAMPLED) else 1)
+        ms, rounds = gpu.timed_steps(
+            benchmark, program.step, 16 if engine in (OURS, OURS32, SAMPLED, LIBRARY) else 1
+        )
         values = {"ms": ms, "rounds": rounds, "is_step": True, "memory": torch.cuda.max_memory_allocated()}
         values |= {"role": gpu_fits.ROLES.get(engine)}
         if engine != SAMPLED:  # which does other work

@@ -21,6 +21,7 @@ from dipedge.tasks import Denoise, SuperResolve, Task
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PUBLISHED, EAGER, COMPILED, GRAPH = "eager as published", "eager", "compiled", "compiled in a CUDA graph"
 OURS, OURS32, SAMPLED = "ours bf16", "ours fp32", "ours bf16, a quarter of the pixels"
+LIBRARY = "ours bf16, convolutions by the library"
 ROLES = {PUBLISHED: "eager", GRAPH: "compiled"}  # whom the others are compared with
 # Without CUDA graphs of its own: the graph row captures forward, backward, Adam and average in one.
 MODE = "max-autotune-no-cudagraphs"
@@ -70,6 +71,7 @@ def rows() -> Iterator[tuple[Fit, str]]:
     for fit in fits(512):
         yield from ((fit, engine) for engine in plain)
     yield pip, SAMPLED
+    yield denoised, LIBRARY
     for fit in (pip, denoised):
         yield from ((fit, engine) for engine in (COMPILED, GRAPH))
     for side in (256, 1024):
@@ -124,6 +126,13 @@ class PublishedProgram:
         self._program.close()
 
 
+def library_engine() -> Any:
+    """Engine "triton" with cuDNN's products in place of its own where kernels are wider than a pixel."""
+    from dipedge.engines.triton import TritonEngine
+
+    return TritonEngine(convolutions="library")
+
+
 def begun(fit: Fit, engine: str, perturbed: bool = True, device: str = "cuda") -> Any:
     """A program with its target, before its first step; of the compiled rows it is one and the same."""
     chosen = fit.preset("fast" if engine == SAMPLED else "paper")
@@ -136,7 +145,8 @@ def begun(fit: Fit, engine: str, perturbed: bool = True, device: str = "cuda") -
         program = TorchEngine(device).compile(prior, fit.task, fit.shape, settings)
     else:
         settings = replace(settings, precision="fp32" if engine == OURS32 else "bf16")
-        program = get_engine("triton").compile(prior, fit.task, fit.shape, settings)
+        triton = library_engine() if engine == LIBRARY else get_engine("triton")
+        program = triton.compile(prior, fit.task, fit.shape, settings)
     program.set_target(pictures(fit)[0])
     return PublishedProgram(program, fit) if engine == PUBLISHED else program
 

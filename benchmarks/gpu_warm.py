@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         return 0
     from benchmarks import gpu_fits
 
-    ours = (gpu_fits.OURS, gpu_fits.OURS32, gpu_fits.SAMPLED)
+    ours = (gpu_fits.OURS, gpu_fits.OURS32, gpu_fits.SAMPLED, gpu_fits.LIBRARY)
     rows = [(fit.what, engine) for fit, engine in gpu_fits.rows() if engine in ours]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         faults = [fault for fault in pool.map(warmed, rows) if fault]
