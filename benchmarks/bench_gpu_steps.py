@@ -18,7 +18,15 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from benchmarks import gpu_device as gpu  # noqa: E402
 from benchmarks import gpu_fits  # noqa: E402
 from benchmarks.gpu_fits import (  # noqa: E402
-    COMPILED, EAGER, GRAPH, LIBRARY, OURS, OURS32, PUBLISHED, SAMPLED, Fit,
+    COMPILED,
+    EAGER,
+    GRAPH,
+    LIBRARY,
+    OURS,
+    OURS32,
+    PUBLISHED,
+    SAMPLED,
+    Fit,
 )  # fmt: skip
 from benchmarks.step_work import flops, least_bytes  # noqa: E402
 from dipedge.metrics import psnr  # noqa: E402
