@@ -45,6 +45,16 @@ its taps; AMX reaches 400 to 840 GFLOP/s there. vdpbf16ps alone: 124 on that cor
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.conv_norm_act.operator import conv_norm_act
+
+    return conv_norm_act(*arguments, **options)
 
 
 @dataclass(frozen=True)

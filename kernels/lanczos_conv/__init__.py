@@ -91,6 +91,16 @@ the published dense channel matrix with a diagonal of weights.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.lanczos_conv.operator import lanczos_conv
+
+    return lanczos_conv(*arguments, **options)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,16 @@ the bit.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.pool.operator import pool
+
+    return pool(*arguments, **options)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,16 @@ PyTorch's order (skip first). Backward gathers: every lower row reads the four r
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.upsample_merge.operator import upsample_merge
+
+    return upsample_merge(*arguments, **options)
 
 
 @dataclass(frozen=True)
