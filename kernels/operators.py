@@ -6,7 +6,7 @@ Both stand behind the dispatcher, so compiled code sees one call with known resu
 
 Gradients are operators too (``<name>_backward``), joined to the forward one by a ``torch.autograd.Function``
 around both. That is the cheapest of the ways PyTorch has: an empty forward and backward take 27 us of one
-core together, 53 with ``torch.library.register_autograd``, 66 with ``custom_op``. So what is differentiable is
+core together, 53 with ``torch.library.register_autograd``, 66 with ``custom_op``. So the differentiable one is
 the function, not ``torch.ops.dipedge.<name>`` itself, whose results say so: they require no gradient. Behind
 the dispatcher autograd is off; the reference's gradients come from ``torch.func.vjp``, which brings its own.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from importlib import import_module
 from typing import Any
 
@@ -86,19 +87,26 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
+def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """All wide, and of the widest dtype among them."""
+    dtype = reduce(torch.promote_types, (wide(given.new_empty(0)).dtype for given in inputs))
+    return [given.to(dtype) for given in inputs]
+
+
 def by_reference(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``function`` of the inputs, computed wide, as the first one's dtype."""
-    found = function(*(wide(given) for given in inputs))
-    return found.to(inputs[0].dtype).contiguous()
+    return function(*_alike(inputs)).to(inputs[0].dtype).contiguous()
 
 
 def gradients_by_reference(
-    function: Callable[..., Any], inputs: Sequence[Tensor], gradients: Any
+    function: Callable[..., Any], inputs: Sequence[Tensor], gradients: Tensor | tuple[Tensor, ...]
 ) -> tuple[Tensor, ...]:
     """The gradients by all inputs, each of its input's dtype; ``gradients`` are those of the results."""
-    many = isinstance(gradients, tuple)
-    _, back = torch.func.vjp(function, *(wide(given) for given in inputs))
-    found = back(tuple(wide(g) for g in gradients) if many else wide(gradients))
+    results, back = torch.func.vjp(function, *_alike(inputs))
+    if isinstance(gradients, tuple):
+        found = back(tuple(g.to(result.dtype) for g, result in zip(gradients, results, strict=True)))
+    else:
+        found = back(gradients.to(results.dtype))
     return tuple(g.to(given.dtype).contiguous() for g, given in zip(found, inputs, strict=True))
 
 
@@ -119,15 +127,18 @@ def check_picture(name: str, x: Any, channels: int | None = None) -> None:
         raise InputError(f"{name}: {x.shape[1]} channels in place of {channels} (shape {tuple(x.shape)})")
 
 
-def check_beside(name: str, given: Any, shape: Sequence[int], x: Tensor, of: str = "x") -> None:
-    """``given`` must have ``shape``, the device of ``x`` and its dtype, or float32 beside bfloat16."""
+def check_beside(
+    name: str, given: Any, shape: Sequence[int], x: Tensor, of: str = "x", dtypes: Sequence[Any] | None = None
+) -> None:
+    """``given`` must have ``shape``, the device of ``x`` and one of ``dtypes``; without those the dtype of
+    ``x``, or float32 beside bfloat16."""
     if not isinstance(given, Tensor):
         raise InputError(f"{name}={type(given).__name__}: a torch tensor is needed")
     if tuple(given.shape) != tuple(shape):
         raise InputError(f"{name}: shape {tuple(given.shape)} in place of {tuple(shape)}")
     if given.device != x.device:
         raise InputError(f"{name}: on device {given.device}, while {of} is on {x.device}")
-    if given.dtype != x.dtype and not (given.dtype == torch.float32 and x.dtype == torch.bfloat16):
+    if given.dtype not in (dtypes or (x.dtype, wide(x.new_empty(0)).dtype)):
         raise InputError(f"{name}: dtype {given.dtype} does not go with {x.dtype} of {of}")
 
 
@@ -141,3 +152,10 @@ def check_whole(name: str, value: Any, least: int) -> None:
     """``value`` must be a whole number of at least ``least``."""
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt) or value < least:
         raise InputError(f"{name}={value!r}: must be a whole number, {least} or more")
+
+
+def check_exact(name: str, given: Any) -> None:
+    """``given`` must be a tensor of float32 or float64: what optimisers keep."""
+    if not isinstance(given, Tensor) or given.dtype not in (torch.float32, torch.float64):
+        kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
+        raise InputError(f"{name}: {kind}, while a torch tensor of float32 or float64 is needed")
