@@ -17,7 +17,7 @@ from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, program
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_blend import centred_skip
+from dipedge.kernels.upsample_merge.triton_blend import centred_skip, skip_numbers
 from dipedge.kernels.upsample_merge.triton_strips import pieces, strip_rows
 
 
@@ -56,7 +56,9 @@ def _deep_piece(
     of_ones = -tl.load(means + c, mask=inside, other=0.0)
     of_h = -tl.load(norm + C + c, mask=inside, other=0.0) * tl.load(means + D + c, mask=inside, other=0.0)
     ones = tl.load(column_gram + j, mask=j < low_w, other=0.0)
-    before, _ = _across(y, begin - 1, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, mean, S)
+    before, value = _across(
+        y, begin - 1, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, mean, S
+    )
     here, value = _across(y, begin, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, mean, S)
     valid = (j < low_w)[:, None] & inside[None, :]
     for i in range(begin, end):
@@ -127,7 +129,7 @@ def merge_backward_deep(
         scratch: 2 D numbers a program.
     """
     fits, low_h, low_w = deep.shape
-    wide, tile = block(deep.channels, 64), 32
+    wide, tile = block(deep.channels, 64), 16
     strips = pieces(low_w, tile)
     length = strip_rows(low_h, strips)
     grid = (programs(strips * pieces(low_h, length)), pieces(deep.channels, wide), fits)
@@ -154,12 +156,8 @@ def _backward_skip(
     skip_norm, norm, means = skip_norm + b * 4 * S, norm + b * 4 * (D + S), means + b * 2 * S
     own_mean = tl.load(skip_norm + s, mask=inside, other=0.0)
     own_rstd = tl.load(skip_norm + S + s, mask=inside, other=0.0)
-    scale = tl.load(skip_norm + 2 * S + s, mask=inside, other=0.0)
-    shift = tl.load(skip_norm + 3 * S + s, mask=inside, other=0.0)
-    factor = tl.load(norm + 2 * (D + S) + D + s, mask=inside, other=0.0)
-    of_h = tl.load(norm + (D + S) + D + s, mask=inside, other=0.0) * tl.load(
-        means + S + s, mask=inside, other=0.0
-    )
+    scale, shift, centre, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
+    of_h = rstd * tl.load(means + S + s, mask=inside, other=0.0)
     mean = tl.load(means + s, mask=inside, other=0.0)
     sums = tl.zeros([M, BC], tl.float32)
     with_h = tl.zeros([M, BC], tl.float32)
@@ -167,7 +165,7 @@ def _backward_skip(
         at = tile * M + tl.arange(0, M)
         valid = (at < pixels)[:, None] & inside[None, :]
         picture = y + fit * pixels * SS
-        centred, value = centred_skip(picture, skip_norm, norm, slope, at, at < pixels, s, D, S, SS)
+        centred, value = centred_skip(picture, at, valid, s, scale, shift, centre, slope, SS)
         place = fit * pixels * DS + at[:, None] * DS + OFFSET + s[None, :]
         fresh = (
             tl.load(d + place, mask=valid, other=0.0).to(tl.float32) - mean[None, :] - of_h[None, :] * centred

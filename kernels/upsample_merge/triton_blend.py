@@ -1,6 +1,6 @@
 """The pointwise convolution of the merged picture, from its deep part at low resolution.
 
-A program walks down a strip of 32 columns. For a row of the result it multiplies the two lower rows that the
+A program walks down a strip of columns. For a row of the result it multiplies the two lower rows that the
 row lies between by a matrix of weights (``triton_strips``), adds the skip's few channels as one more product,
 rounds to cells and adds up the statistics of what it stored. The products take less than a tenth of the tensor
 cores' time; blending the four neighbours by hand costs 15 to 20 operations a value, as long as the memory needs.
@@ -20,30 +20,37 @@ from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments
 from dipedge.kernels.upsample_merge.triton_axis import Axis
 from dipedge.kernels.upsample_merge.triton_strips import (
+    LOWER,
     enlarging_columns,
     enlarging_row,
-    lower_columns,
     pieces,
     strip_rows,
+    used_columns,
 )
+
+SHARE = 2  # one program fills a multiprocessor
 
 
 @triton.jit
-def centred_skip(
-    skip, norm, merge_norm, slope, pixels, there, s, D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr
-):
-    """act(skip) less its mean in the merge, and y: both [M, BS] of pixels [M] and skip channels s [BS].
-
-    Surplus channels and pixels that are not ``there`` give 0. The merge's shift is left out: behind the
-    convolution it is one constant a channel, which the next norm takes off again, and without it the products
-    in bfloat16 are of small numbers.
-    """
+def skip_numbers(norm, merge_norm, s, D: tl.constexpr, S: tl.constexpr):
+    """Of skip channels s [BS]: scale and shift of their own norm, mean, rstd and scale in the merge's."""
     inside = s < S
-    valid = there[:, None] & inside[None, :]
-    y = tl.load(skip + pixels[:, None] * SS + s[None, :], mask=valid, other=0.0).to(tl.float32)
     scale = tl.load(norm + 2 * S + s, mask=inside, other=0.0)
     shift = tl.load(norm + 3 * S + s, mask=inside, other=0.0)
     mean = tl.load(merge_norm + D + s, mask=inside, other=0.0)
+    rstd = tl.load(merge_norm + (D + S) + D + s, mask=inside, other=0.0)
+    return scale, shift, mean, rstd, tl.load(merge_norm + 2 * (D + S) + D + s, mask=inside, other=0.0)
+
+
+@triton.jit
+def centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS: tl.constexpr):
+    """act(skip) less its mean in the merge, and y: both [M, BS] of pixels [M] and skip channels s [BS].
+
+    What is not ``valid`` [M, BS] gives 0. The merge's shift is left out: behind the convolution it is one
+    constant a channel, which the next norm takes off again, and without it the products in bfloat16 are of
+    small numbers.
+    """
+    y = tl.load(skip + pixels[:, None] * SS + s[None, :], mask=valid, other=0.0).to(tl.float32)
     return tl.where(valid, activated(y, scale, shift, slope) - mean[None, :], 0.0), y
 
 
@@ -55,62 +62,66 @@ def skip_weights(weight, weight_row, s, o, D: tl.constexpr, S: tl.constexpr, O: 
 
 
 @triton.jit
-def _add_skip(
-    value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o,
+def _more_skip(
+    value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, o,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """``value`` [32, BO] and the skip's share of the convolution; ``of_first`` are the first BS weights."""
-    for chunk in tl.static_range(0, S, BS):
+    """``value`` [16 STEP, BO] and the share of the skip's channels from BS on (rare: a skip is narrow)."""
+    for chunk in tl.static_range(BS, S, BS):
         s = chunk + tl.arange(0, BS)
-        centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
-        scale = tl.load(norm + 2 * (D + S) + D + s, mask=s < S, other=0.0)
-        scaled = as_cells(centred * scale[None, :], of_first.dtype)
-        weights = of_first
-        if chunk > 0:
-            weights = skip_weights(weight, weight_row, s, o, D, S, O)
-        value = added_product(scaled, weights, value)
+        scale, shift, mean, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
+        valid = there[:, None] & (s < S)[None, :]
+        centred, raw = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
+        weights = skip_weights(weight, weight_row, s, o, D, S, O)
+        value = added_product(as_cells(centred * factor[None, :], weights.dtype), weights, value)
     return value
 
 
 @triton.jit
 def _blend_piece(
-    z, skip, skip_norm, norm, slope, weight, weight_row, of_first, row_first, row_weight, column_first,
+    z, skip, skip_norm, norm, slope, weight, weight_row, row_first, row_weight, column_first,
     column_weight, y, low_h, low_w, height, width, strip, begin, end, o,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    BS: tl.constexpr, WL: tl.constexpr, STEP: tl.constexpr,
+    BS: tl.constexpr, USED: tl.constexpr, STEP: tl.constexpr,
 ):  # fmt: skip
     """Writes steps begin ... end - 1 of a strip; count, mean and squared deviations [BO] of what it wrote."""
-    start = strip * (30 // STEP) - 1
-    output = strip * 30 - (STEP - 1)
-    columns = enlarging_columns(column_first, column_weight, start, output, width, low_w, WL)
-    i = tl.arange(0, 2 * WL)
+    s = tl.arange(0, BS)
+    of_skip = skip_weights(weight, weight_row, s, o, D, S, O)
+    scale, shift, mean, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
+    start = strip * (USED // STEP) - 1
+    output = strip * USED - (STEP - 1)
+    columns = enlarging_columns(column_first, column_weight, start, output, width, low_w, USED, STEP)
+    i = tl.arange(0, 2 * LOWER)
     # Clamped, not masked: what has no weight must only be finite, and then the mean below is of real values.
-    lower = tl.minimum(tl.maximum(start + i % WL, 0), low_w - 1)
-    q = tl.arange(0, 32)
+    lower = tl.minimum(tl.maximum(start + i % LOWER, 0), low_w - 1)
+    q = tl.arange(0, LOWER * STEP)
     count = 0.0
     centre = tl.zeros([BO], tl.float32)
-    sums = tl.zeros([32, BO], tl.float32)
-    squares = tl.zeros([32, BO], tl.float32)
+    sums = tl.zeros([LOWER * STEP, BO], tl.float32)
+    squares = tl.zeros([LOWER * STEP, BO], tl.float32)
     for step in range(begin, end):
         upper = step - 1
         if STEP == 1:
             upper = tl.load(row_first + step)
-        at = tl.minimum(tl.maximum(upper + i // WL, 0), low_h - 1) * low_w + lower
+        at = tl.minimum(tl.maximum(upper + i // LOWER, 0), low_h - 1) * low_w + lower
         rows = tl.load(z + at[:, None] * OS + o[None, :], mask=(o < O)[None, :], other=0.0)
         if step == begin:  # a number near the mean, so that squares lose nothing
-            centre = tl.sum(rows.to(tl.float32), axis=0) / (2 * WL)
+            centre = tl.sum(rows.to(tl.float32), axis=0) / (2 * LOWER)
         for e in tl.static_range(STEP):
             wanted = STEP * step + e - (STEP - 1)
             row = tl.minimum(tl.maximum(wanted, 0), height - 1)
-            weights = columns * enlarging_row(row_first, row_weight, upper, row, low_h, WL)[None, :]
+            weights = columns * enlarging_row(row_first, row_weight, upper, row, low_h)[None, :]
             value = product(as_cells(weights, rows.dtype), rows)
             limit = tl.where(row == wanted, width, 0)  # no pixel is there in a row that is not
-            there = (q < 30) & (output + q >= 0) & (output + q < limit)
+            there = (q < USED) & (output + q >= 0) & (output + q < limit)
             pixels = row * width + output + q
-            value = _add_skip(
-                value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, of_first, o, D, S, SS,
-                O, BS,
-            )  # fmt: skip
+            if S > 0:
+                valid = there[:, None] & (s < S)[None, :]
+                centred, raw = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
+                value = added_product(as_cells(centred * factor[None, :], rows.dtype), of_skip, value)
+                value = _more_skip(
+                    value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, o, D, S, SS, O, BS
+                )
             stored = as_cells(value, rows.dtype)
             valid = there[:, None] & (o < O)[None, :]
             tl.store(y + pixels[:, None] * OS + o[None, :], stored, mask=valid)
@@ -129,14 +140,13 @@ def _blend(
     column_weight, y, low_h, low_w, height, width, strips, steps, length, gamma, gamma_fit, beta, beta_fit, eps,
     y_norm, partials, counters,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    BS: tl.constexpr, WL: tl.constexpr, STEP: tl.constexpr, P: tl.constexpr, PER_FIT: tl.constexpr,
+    BS: tl.constexpr, USED: tl.constexpr, STEP: tl.constexpr, P: tl.constexpr, PER_FIT: tl.constexpr,
 ):  # fmt: skip
     p, part, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     program_count = tl.num_programs(0)
     fit = b.to(tl.int64)
     o = part * BO + tl.arange(0, BO)
     weight += fit * weight_fit
-    of_first = skip_weights(weight, weight_row, tl.arange(0, BS), o, D, S, O)
     count = 0.0
     mean = tl.zeros([BO], tl.float32)
     squares = tl.zeros([BO], tl.float32)
@@ -144,10 +154,10 @@ def _blend(
         begin = piece // strips * length
         fresh_count, fresh_mean, fresh_squares = _blend_piece(
             z + fit * low_h * low_w * OS, skip + fit * height * width * SS, skip_norm + b * 4 * S,
-            norm + b * 4 * (D + S), slope, weight, weight_row, of_first, row_first + b * height,
+            norm + b * 4 * (D + S), slope, weight, weight_row, row_first + b * height,
             row_weight + b * height, column_first + b * width, column_weight + b * width,
             y + fit * height * width * OS, low_h, low_w, height, width, piece % strips, begin,
-            tl.minimum(begin + length, steps), o, D, S, SS, O, OS, BO, BS, WL, STEP,
+            tl.minimum(begin + length, steps), o, D, S, SS, O, OS, BO, BS, USED, STEP,
         )  # fmt: skip
         count, mean, squares = joined(count, mean, squares, fresh_count, fresh_mean, fresh_squares)
     rows = partials + fit * program_count * 3 * O
@@ -178,21 +188,21 @@ def blend(
         scratch: 3 O numbers a program.
     """
     fits, low_h, low_w = z.shape[:3]
-    step, wide = rows.step, block(output.channels, 128)
+    step, wide = rows.step, block(output.channels, 128 if z.element_size() == 2 else 64)
     skips = skip.channels if skip else 0
     other, weight = skip or output, z if weight_skip is None else weight_skip
     # With two rows a lower one, the rows of a step lie between the same two lower rows: 0 | 1 2 | 3 4 | ...
     steps, across = (
         (rows.count // 2 + 1, columns.count // 2 + 1) if step == 2 else (rows.count, columns.count)
     )
-    strips = pieces(across, 30 // step)
-    length = strip_rows(steps, strips)
-    grid = (programs(strips * pieces(steps, length)), pieces(output.channels, wide), fits)
+    strips = pieces(across, used_columns(step) // step)
+    length = strip_rows(steps, strips, SHARE)
+    grid = (programs(strips * pieces(steps, length), SHARE), pieces(output.channels, wide), fits)
     launch(
         _blend, grid, z, other.values, other.norm, norm, other.slope, weight, weight.stride(0),
         weight.stride(1), rows.first, rows.weight, columns.first, columns.weight, output.values, low_h, low_w,
         rows.count, columns.count, strips, steps, length, gamma, gamma.stride(0), beta, beta.stride(0), eps,
-        output.norm, scratch.partials, scratch.counters, warps=8,
+        output.norm, scratch.partials, scratch.counters, warps=8, stages=3 if z.element_size() == 2 else 2,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=z.shape[3],
-        BO=wide, BS=block(skips, 32), WL=lower_columns(step)[0], STEP=step, P=32, PER_FIT=COUNTERS,
+        BO=wide, BS=block(skips, 32), USED=used_columns(step), STEP=step, P=32, PER_FIT=COUNTERS,
     )  # fmt: skip

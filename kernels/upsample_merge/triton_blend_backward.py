@@ -19,52 +19,41 @@ from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, program
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_blend import centred_skip
+from dipedge.kernels.upsample_merge.triton_blend import SHARE, centred_skip, skip_numbers, skip_weights
 from dipedge.kernels.upsample_merge.triton_strips import (
+    LOWER,
     gathering_columns,
     gathering_row,
-    lower_columns,
     pieces,
     strip_rows,
+    used_lower_columns,
 )
 
 
 @triton.jit
-def _by_output(gradient, y, norm, means, pixels, there, o, O: tl.constexpr, OS: tl.constexpr):
-    """The gradient by y, cells [M, BO] of pixels [M]: scale (g - mean g - h mean gh), as products of g and y."""
+def _coefficients(norm, means, o, O: tl.constexpr):
+    """The gradient by y is scale g + of_y (y - mean) + constant: the four, each [BO], 0 for surplus channels."""
     inside = o < O
     mean = tl.load(norm + o, mask=inside, other=0.0)
+    rstd = tl.load(norm + O + o, mask=inside, other=0.0)
     scale = tl.load(norm + 2 * O + o, mask=inside, other=0.0)
-    of_y = (
-        -scale
-        * tl.load(norm + O + o, mask=inside, other=0.0)
-        * tl.load(means + O + o, mask=inside, other=0.0)
-    )
-    constant = -scale * tl.load(means + o, mask=inside, other=0.0)
-    at = pixels[:, None] * OS + o[None, :]
-    valid = there[:, None] & inside[None, :]
-    g = tl.load(gradient + at, mask=valid, other=0.0)
-    value = tl.load(y + at, mask=valid, other=0.0).to(tl.float32)
-    dc = scale[None, :] * g.to(tl.float32) + constant[None, :] + of_y[None, :] * (value - mean[None, :])
-    return as_cells(dc, g.dtype)  # finite where there is no pixel; what is made of it there has weight 0
+    of_y = -scale * rstd * tl.load(means + O + o, mask=inside, other=0.0)
+    return scale, of_y, mean, -scale * tl.load(means + o, mask=inside, other=0.0)
 
 
 @triton.jit
-def _skip_step(
-    dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, there, s, o, of_weight, sums, with_h,
-    D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr,
+def _skip_row(
+    dc, g, y, skip, scale, shift, mean, rstd, factor, slope, of_g, of_y, constant, dskip, pixels, there, s, of_weight, sums, with_h,
+    S: tl.constexpr, SS: tl.constexpr,
 ):  # fmt: skip
     """Writes the skip's gradient at ``pixels`` and adds to its sums and to its weights' gradient [BS, BO]."""
-    inside = s < S
-    centred, _ = centred_skip(skip, skip_norm, norm, slope, pixels, there, s, D, S, SS)
-    scale = tl.load(norm + 2 * (D + S) + D + s, mask=inside, other=0.0)
-    rstd = tl.load(norm + (D + S) + D + s, mask=inside, other=0.0)
-    scaled = as_cells(centred * scale[None, :], dc.dtype)
+    valid = there[:, None] & (s < S)[None, :]
+    centred, raw = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
+    scaled = as_cells(centred * factor[None, :], dc.dtype)
     of_weight = added_product(tl.trans(scaled), dc, of_weight)
-    both = (o < O)[:, None] & inside[None, :]
-    weights = tl.load(weight + o[:, None] * weight_row + s[None, :], mask=both, other=0.0)
-    stored = as_cells(product(dc, weights), dc.dtype)
-    valid = there[:, None] & inside[None, :]
+    # W^T dc, from what dc is made of: its products want dc laid out otherwise, and making it twice costs more.
+    fresh = added_product(of_y, tl.trans(y), product(of_g, tl.trans(g))) + constant[:, None]
+    stored = as_cells(tl.trans(fresh), dc.dtype)
     tl.store(dskip + pixels[:, None] * SS + s[None, :], stored, mask=valid)
     own = tl.where(valid, stored.to(tl.float32), 0.0)
     return of_weight, sums + own, with_h + own * centred * rstd[None, :]
@@ -75,44 +64,63 @@ def _backward_piece(
     gradient, means, y, y_norm, skip, skip_norm, norm, slope, weight, weight_row, row_back, column_back, dz,
     dskip, low_h, low_w, height, width, start, begin, end, limit, s, o, of_weight, sums, with_h,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    WL: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
+    MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
     """Lower rows begin ... end - 1 of the strip at lower column ``start``; the skip's sums go on.
 
     Lower columns from ``limit`` on are not written: the picture's, or 0 where another program writes them.
     """
-    gathering = gathering_columns(column_back, start, low_w, WL, MINE, STEP, DEPTH)
-    q = tl.arange(0, 32 * STEP)
-    column = STEP * start - 1 + q % 32
-    j = tl.arange(0, WL)
-    mine = (column >= STEP * start) & (column < STEP * (start + MINE))
-    done = tl.zeros([WL, BO], tl.float32)
-    after = tl.zeros([WL, BO], tl.float32)
-    later = tl.zeros([WL, BO], tl.float32)
-    for i in range(begin + STEP - 3, end):
-        row = STEP * i + 1 + q // 32
-        there = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    scale, of_y, mean, constant = _coefficients(y_norm, means, o, O)
+    s_scale, s_shift, s_mean, s_rstd, s_factor = skip_numbers(skip_norm, norm, s, D, S)
+    of_skip = skip_weights(weight, weight_row, s, o, D, S, O)
+    skip_by_g = as_cells(of_skip.to(tl.float32) * scale[None, :], of_skip.dtype)
+    skip_by_y = as_cells(of_skip.to(tl.float32) * of_y[None, :], of_skip.dtype)
+    skip_constant = of_skip.to(tl.float32) * constant[None, :] - skip_by_y.to(tl.float32) * mean[None, :]
+    skip_constant = tl.sum(skip_constant, axis=1)
+    gathering = gathering_columns(column_back, start, low_w, MINE, STEP, DEPTH)
+    q = tl.arange(0, LOWER * STEP)
+    column = STEP * start - 1 + q
+    inside = (column >= 0) & (column < width)
+    j = tl.arange(0, LOWER)
+    done = tl.zeros([LOWER, BO], tl.float32)
+    after = tl.zeros([LOWER, BO], tl.float32)
+    later = tl.zeros([LOWER, BO], tl.float32)
+    first = begin + STEP - 3
+    for taken in range(0, STEP * (end - first)):
+        i = first + taken // STEP  # the lower row that is complete after the last of its STEP rows
+        row = STEP * first + taken + 1
+        there = inside & (column < tl.where(row >= 0, tl.where(row < height, width, 0), 0))
         pixels = row * width + column
-        dc = _by_output(gradient, y, y_norm, means, pixels, there, o, O, OS)
-        weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)[None, :]
+        at = pixels[:, None] * OS + o[None, :]
+        valid = there[:, None] & (o < O)[None, :]
+        g = tl.load(gradient + at, mask=valid, other=0.0)
+        value = tl.load(y + at, mask=valid, other=0.0)
+        # Finite where there is no pixel; what is made of it there has weight 0.
+        dc = scale[None, :] * g.to(tl.float32) + constant[None, :]
+        dc = as_cells(dc + of_y[None, :] * (value.to(tl.float32) - mean[None, :]), g.dtype)
+        weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)
         done = added_product(as_cells(weights, dc.dtype), dc, done)
-        weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)[None, :]
+        weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)
         after = added_product(as_cells(weights, dc.dtype), dc, after)
         if STEP == 1:
-            weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)[None, :]
+            weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)
             later = added_product(as_cells(weights, dc.dtype), dc, later)
-        at = (i * low_w + start + j)[:, None] * OS + o[None, :]
-        complete = (j < MINE) & (start + j < tl.where(i >= begin, limit, 0))
-        tl.store(dz + at, as_cells(done, dc.dtype), mask=complete[:, None] & (o < O)[None, :])
-        done = after
-        after = later
-        later = tl.zeros([WL, BO], tl.float32)
         if S > 0:
-            owned = there & mine & (row >= STEP * begin) & (row < STEP * end)
-            of_weight, sums, with_h = _skip_step(
-                dc, skip, skip_norm, norm, slope, weight, weight_row, dskip, pixels, owned, s, o, of_weight,
-                sums, with_h, D, S, SS, O,
+            # A pixel belongs to the lower one it lies in; the strip's other columns are its neighbours'.
+            right = tl.where(row >= STEP * begin, tl.where(row < STEP * end, STEP * (start + MINE), 0), 0)
+            owned = there & (column >= STEP * start) & (column < right)
+            of_weight, sums, with_h = _skip_row(
+                dc, g, value, skip, s_scale, s_shift, s_mean, s_rstd, s_factor, slope, skip_by_g, skip_by_y,
+                skip_constant, dskip, pixels, owned, s, of_weight, sums, with_h, S, SS,
             )  # fmt: skip
+        complete = taken % STEP == STEP - 1
+        at = (i * low_w + start + j)[:, None] * OS + o[None, :]
+        mine = (j < MINE) & (start + j < tl.where(i >= begin, tl.where(complete, limit, 0), 0))
+        tl.store(dz + at, as_cells(done, dz.dtype.element_ty), mask=mine[:, None] & (o < O)[None, :])
+        done = tl.where(complete, after, done)
+        after = tl.where(complete, later, after)
+        if STEP == 1:
+            later = tl.zeros([LOWER, BO], tl.float32)
     return of_weight, sums, with_h
 
 
@@ -122,7 +130,7 @@ def _blend_backward(
     column_back, dz, dskip, low_h, low_w, height, width, strips, length, of_weights, partial_fit, partial_slot,
     partial_row, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
-    BS: tl.constexpr, WL: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
+    BS: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
     P: tl.constexpr, PER_FIT: tl.constexpr,
 ):  # fmt: skip
     p, chunk, b = tl.program_id(0), tl.program_id(1), tl.program_id(2)
@@ -132,8 +140,8 @@ def _blend_backward(
     s = chunk * BS + tl.arange(0, BS)
     large, small = fit * height * width, fit * low_h * low_w
     of_weight = tl.zeros([BS, BO], tl.float32)
-    sums = tl.zeros([32 * STEP, BS], tl.float32)
-    with_h = tl.zeros([32 * STEP, BS], tl.float32)
+    sums = tl.zeros([LOWER * STEP, BS], tl.float32)
+    with_h = tl.zeros([LOWER * STEP, BS], tl.float32)
     for piece in range(p, strips * tl.cdiv(low_h, length), program_count):
         begin = piece // strips * length
         of_weight, sums, with_h = _backward_piece(
@@ -141,7 +149,7 @@ def _blend_backward(
             skip_norm + b * 4 * S, norm + b * 4 * (D + S), slope, weight + fit * weight_fit, weight_row,
             row_back + b * low_h * DEPTH, column_back + b * low_w * DEPTH, dz + small * OS, dskip + large * SS,
             low_h, low_w, height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h),
-            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, WL, MINE, STEP, DEPTH,
+            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, MINE, STEP, DEPTH,
         )  # fmt: skip
     if S > 0:
         slot = of_weights + fit * partial_fit + p * partial_slot
@@ -157,8 +165,8 @@ def _blend_backward(
 
 def blend_partials(low_h: int, low_w: int, step: int) -> int:
     """How many partial sums of the weights' gradient ``blend_backward`` works best with."""
-    strips = pieces(low_w, lower_columns(step)[1])
-    return programs(strips * pieces(low_h, strip_rows(low_h, strips)))
+    strips = pieces(low_w, used_lower_columns(step))
+    return programs(strips * pieces(low_h, strip_rows(low_h, strips, SHARE)), SHARE)
 
 
 def blend_backward(
@@ -181,7 +189,7 @@ def blend_backward(
         scratch: 2 S numbers a program.
     """
     fits, low_h, low_w = dz.shape[:3]
-    step, (lower, mine) = rows.step, lower_columns(rows.step)
+    step, mine = rows.step, used_lower_columns(rows.step)
     strips = pieces(low_w, mine)
     skips = skip.channels if skip else 0
     unused = output.norm  # in the place of what there is not
@@ -195,10 +203,10 @@ def blend_backward(
         _blend_backward, (count, max(1, pieces(skips, narrow)), fits), gradient.values, gradient.means,
         output.values, output.norm, other.values, other.norm, norm, other.slope, weight, weight.stride(0),
         weight.stride(1), rows.back, columns.back, dz, dz if skip is None else dskip, low_h, low_w, rows.count,
-        columns.count, strips, strip_rows(low_h, strips), partial, partial.stride(0), partial.stride(1),
+        columns.count, strips, strip_rows(low_h, strips, SHARE), partial, partial.stride(0), partial.stride(1),
         partial.stride(2), of_skip[0], of_skip[1], of_skip[1].stride(0), of_skip[2], of_skip[2].stride(0),
-        scratch.partials, scratch.counters, warps=8,
+        scratch.partials, scratch.counters, warps=8, stages=4 if dz.element_size() == 2 else 2,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
-        BO=block(output.channels, 1 << 16), BS=narrow, WL=lower, MINE=mine, STEP=step,
+        BO=block(output.channels, 1 << 16), BS=narrow, MINE=mine, STEP=step,
         DEPTH=rows.back.shape[2], P=32, PER_FIT=COUNTERS,
     )  # fmt: skip

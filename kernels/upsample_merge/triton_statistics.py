@@ -166,7 +166,7 @@ def merge_statistics(
         scratch: 2 (D + S) numbers a program.
     """
     fits, low_h, low_w = deep.shape
-    wide, tile = block(deep.channels, 64), 32
+    wide, tile = block(deep.channels, 64), 16
     strips = pieces(low_w, tile)
     length = strip_rows(low_h, strips)
     pixels = rows.count * columns.count
