@@ -16,11 +16,12 @@ import pytest
 
 from benchmarks import limits
 from benchmarks.contest import FP32, Work, no_bf16, no_torch, record, torch
+from benchmarks.step_work import flops
 from dipedge import _native
 from dipedge.engines import get_engine
 from dipedge.engines.base import Program, Settings
 from dipedge.optimisers import Muon
-from dipedge.priors import Prior, dip, pip
+from dipedge.priors import dip, pip
 from dipedge.tasks import Denoise
 
 PRIORS = {"pip": pip(), "dip": dip()}
@@ -52,20 +53,6 @@ CONTESTANTS = (
     pytest.param(("native sampled", "bf16"), id="native-sampled-bf16", marks=no_bf16),
 )
 CYCLE = 4  # steps of a sampled fit, of which one computes the whole output
-
-
-def flops(prior: Prior, side: int) -> float:
-    """Of all convolutions, forward and both gradients; everything else is passes over memory."""
-    total, into, pixels = 0.0, prior.encoding.channels, side * side
-    for index, level in enumerate(prior.network.levels):
-        deeper = prior.network.levels[index + 1].up if index + 1 < len(prior.network.levels) else level.down
-        lower = pixels // 4
-        total += pixels * into * level.skip * level.kernel_skip**2
-        total += lower * (into + level.down) * level.down * level.kernel_down**2
-        total += pixels * (level.skip + deeper) * level.up * level.kernel_up**2
-        total += pixels * level.up**2 * prior.network.need1x1_up
-        into, pixels = level.down, lower
-    return 3 * 2 * (total + side * side * prior.network.levels[0].up * 3)
 
 
 @cache

@@ -1,30 +1,53 @@
 """The strongest step PyTorch gives without writing kernels: the baseline beside the published code.
 
 bfloat16 autocast, channels-last memory, ``torch.compile`` of forward, backward and loss, fused Adam, in-place
-average, no host synchronisation. The network is the torch engine's own function of its parameters, so the
-arithmetic is that of the reference up to autocast's roundings.
+average, no host synchronisation; on a GPU the whole step in one CUDA graph, too. The network is the torch
+engine's own function of its parameters, so the arithmetic is that of the reference up to autocast's roundings.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from dipedge.engines.base import Settings
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.torch_network import hourglass
+from dipedge.kernels.lanczos_conv.reference import phase_of, weights
 from dipedge.priors import Prior
+from dipedge.tasks import Denoise, Task
+
+WARM_UPS = 3  # steps before a capture: lazily made handles, plans and optimiser state
+
+
+def decimated(x: torch.Tensor, kernel: torch.Tensor, factor: int) -> torch.Tensor:
+    """``kernels/lanczos_conv/reference.py`` ``decimate``, with its kernel [taps] already on the device.
+
+    The reference makes it on the CPU in every call, and no copy from there can be part of a CUDA graph.
+    """
+    taps, channels = kernel.shape[0], x.shape[1]
+    for side in (2, 3):
+        before, size = (taps - factor) // 2, x.shape[side]
+        after = (-(-size // factor) - 1) * factor + taps - before - size
+        margins = (0, 0, before, after) if side == 2 else (before, after, 0, 0)
+        shape, stride = ((taps, 1), (factor, 1)) if side == 2 else ((1, taps), (1, factor))
+        depthwise = kernel.reshape(1, 1, *shape).expand(channels, 1, *shape).contiguous()
+        x = F.conv2d(F.pad(x, margins, mode="replicate"), depthwise, stride=stride, groups=channels)
+    return x
 
 
 class CompiledProgram:
-    """A denoising fit; ``step`` as an engine's program, on the CPU or a CUDA device.
+    """A fit; ``step`` as an engine's program, on the CPU or a CUDA device.
 
     Args:
-        prior: with a fixed z that is not perturbed.
+        prior: with a z that is fixed or perturbed itself (not by its frequencies).
         shape: [H, W, C] of the estimate.
         settings: its optimiser must be Adam.
+        task: any without a mask.
         device: any torch device.
-        mode: of ``torch.compile``.
+        mode: of ``torch.compile``; None for eager operators.
+        autocast: whether forward runs in bfloat16 where autocast thinks it safe.
     """
 
     def __init__(
@@ -32,56 +55,114 @@ class CompiledProgram:
         prior: Prior,
         shape: tuple[int, int, int],
         settings: Settings,
+        task: Task | None = None,
         device: str = "cpu",
-        mode: str = "default",
+        mode: str | None = "default",
+        autocast: bool = True,
     ) -> None:
-        self._device, self._average_weight = torch.device(device), settings.average
-        tensors = {
-            name: torch.tensor(values, device=self._device).requires_grad_()
+        self._device, self._keep, self._prior = torch.device(device), settings.average, prior
+        self._initial = {
+            name: torch.tensor(values, device=self._device)
             for name, values in initial_parameters(prior, shape[2], settings.seed).items()
         }
-        adam = settings.optimiser
+        self._tensors = {
+            name: self._laid_out(values.clone()).requires_grad_() for name, values in self._initial.items()
+        }
+        adam, capturable = settings.optimiser, self._device.type == "cuda"
         self._adam = torch.optim.Adam(
-            tensors.values(), adam.learning_rate, (adam.beta1, adam.beta2), adam.eps, fused=True
+            self._tensors.values(), adam.learning_rate, (adam.beta1, adam.beta2), adam.eps, fused=True,
+            capturable=capturable,
+        )  # fmt: skip
+        self._z = self._picture(initial_input(prior.encoding, shape, settings.seed))
+        self.perturbation = torch.tensor(float(prior.perturbation), device=self._device)
+        self._term = (task or Denoise()).data_term
+        low = (-(-shape[0] // self._term.scale), -(-shape[1] // self._term.scale))
+        self._target = self._laid_out(torch.empty((1, shape[2], *low), device=self._device))
+        self._average = self._laid_out(torch.empty((1, shape[2], *shape[:2]), device=self._device))
+        self._output = torch.empty_like(self._average)
+        self._autocast, self._begun = autocast, False
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._evaluated = self._function()
+        if mode is not None:
+            self._evaluated = torch.compile(self._evaluated, mode=mode)
+
+    def _function(self):  # a closure over everything that never changes, so that nothing is guarded per call
+        prior, tensors, z, scale = self._prior, self._tensors, self._z, self._term.scale
+        lanczos = self._term.kind == "lanczos"
+        kernel = (
+            weights(scale, self._term.lobes, phase_of(scale)).float().to(self._device) if lanczos else None
         )
-        z = self._picture(initial_input(prior.encoding, shape, settings.seed))
-        self._target = torch.empty((1, shape[2], *shape[:2]), device=self._device)
-        self._average: torch.Tensor | None = None
 
-        def evaluated(target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            with torch.autocast(self._device.type, torch.bfloat16):
-                output = hourglass(prior.network, tensors, z)
+        def evaluated(target: torch.Tensor, perturbation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            noisy = z + perturbation * torch.randn_like(z) if prior.perturbation > 0 else z
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
+                output = hourglass(prior.network, tensors, noisy)
             output = output.float()
-            return torch.nn.functional.mse_loss(output, target), output.detach()
+            seen = output if kernel is None else decimated(output, kernel, scale)
+            return F.mse_loss(seen, target), output.detach()
 
-        self._evaluated = torch.compile(evaluated, mode=mode)
+        return evaluated
+
+    @staticmethod
+    def _laid_out(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
     def _picture(self, values: np.ndarray) -> torch.Tensor:
-        tensor = torch.tensor(np.moveaxis(values, 2, 0).copy(), dtype=torch.float32, device=self._device)[
-            None
-        ]
-        return tensor.contiguous(memory_format=torch.channels_last)
+        planes = np.moveaxis(values, 2, 0).copy()
+        return self._laid_out(torch.tensor(planes, dtype=torch.float32, device=self._device)[None])
 
     def set_target(self, target: np.ndarray) -> None:
         """[H, W, C] float32 in [0, 1]."""
-        self._target = self._picture(target)
+        self._target.copy_(self._picture(target))
+
+    def _one_step(self) -> None:
+        self._adam.zero_grad(set_to_none=True)
+        loss, output = self._evaluated(self._target, self.perturbation)
+        loss.backward()
+        self._adam.step()
+        self._output.copy_(output)
+        self._average.lerp_(output, 1 - self._keep)
 
     def step(self, count: int = 1) -> None:
-        """Forward, backward, Adam, averaging."""
+        """Forward, backward, Adam, averaging; replayed once ``capture`` was called."""
         for _ in range(count):
-            self._adam.zero_grad(set_to_none=True)
-            loss, output = self._evaluated(self._target)
-            loss.backward()
-            self._adam.step()
-            if self._average is None:
-                self._average = output.clone()
-            else:
-                self._average.lerp_(output, 1 - self._average_weight)
+            if self._graph is not None and self._begun:
+                self._graph.replay()
+                continue
+            self._one_step()
+            if not self._begun:  # the first output starts the average
+                self._average.copy_(self._output)
+                self._begun = True
 
-    def estimate(self) -> np.ndarray:
-        """The running average [H, W, C]."""
-        return self._average[0].permute(1, 2, 0).cpu().numpy().copy()
+    def capture(self) -> None:
+        """Records one whole step, which every later one replays; the fit begins anew."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UPS):
+                self._one_step()
+        torch.cuda.current_stream().wait_stream(side)
+        self._adam.zero_grad(set_to_none=True)  # gradients are then allocated in the graph's own memory
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._one_step()
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Back to the initial weights, in the memory that a graph knows."""
+        for name, tensor in self._tensors.items():
+            tensor.copy_(self._initial[name])
+            for moment in self._adam.state[tensor].values():
+                moment.zero_()
+        self._begun = False
+
+    def estimate(self, averaged: bool = True) -> np.ndarray:
+        """The running average [H, W, C], or the last output."""
+        picture = self._average if averaged else self._output
+        return picture[0].permute(1, 2, 0).cpu().numpy().copy()
 
     def close(self) -> None:
-        """Forgets what was compiled, so that the next program starts afresh."""
+        """Forgets what was compiled and captured, so that the next program starts afresh."""
+        self._graph = None
         torch._dynamo.reset()

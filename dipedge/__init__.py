@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.engines import get_engine
-    from dipedge.errors import DipedgeError, EngineError, FileError, InputError, OutOfMemoryError
+    from dipedge.errors import (
+        DipedgeError,
+        EngineError,
+        EngineFallbackWarning,
+        FileError,
+        InputError,
+        OutOfMemoryError,
+    )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.metrics import psnr, ssim
     from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
-    from dipedge.result import FitResult, FittedTile, Step, StopReason
+    from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
     from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
@@ -29,7 +36,14 @@ __version__ = "0.1.0"
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
     "dipedge.engines": ("get_engine",),
-    "dipedge.errors": ("DipedgeError", "EngineError", "FileError", "InputError", "OutOfMemoryError"),
+    "dipedge.errors": (
+        "DipedgeError",
+        "EngineError",
+        "EngineFallbackWarning",
+        "FileError",
+        "InputError",
+        "OutOfMemoryError",
+    ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.metrics": ("psnr", "ssim"),
     "dipedge.optimisers": ("Adam", "Muon"),
@@ -45,7 +59,7 @@ _HOMES = {
         "dip",
         "pip",
     ),
-    "dipedge.result": ("FitResult", "FittedTile", "Step", "StopReason"),
+    "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
     "dipedge.tasks": ("Denoise", "Inpaint", "RemoveJpeg", "SuperResolve"),
@@ -60,9 +74,11 @@ __all__ = [
     "DipedgeError",
     "Discrepancy",
     "EngineError",
+    "EngineFallbackWarning",
     "FileError",
     "FitDivergedError",
     "FitResult",
+    "FittedMember",
     "FittedTile",
     "Fourier",
     "GivenImage",

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from dipedge.engines.base import Program
-from dipedge.result import Step
+from dipedge.arrays import Picture
+from dipedge.engines.base import Engine, Program, State
+from dipedge.result import FitResult, Step, StopReason
+
+Clock = Callable[[], float]  # seconds since something began
 
 
 @dataclass
@@ -27,7 +33,7 @@ class Course:
     def take(self, step: Step) -> None:
         """Adds the next step."""
         self.last = step
-        self.history.append(step.loss)
+        self.history.extend(step.losses)
         if step.kept is not None:
             self.kept = step
 
@@ -39,3 +45,44 @@ class Course:
     def estimate(self, program: Program) -> np.ndarray:
         """The answer [H, W, C]: the marked step's, or where none was marked that of ``program`` now."""
         return program.estimate() if self.kept is None else self.kept.kept
+
+    def result(
+        self, picture: Picture, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
+    ) -> FitResult:
+        """What ``FitResult`` says of it; its last step has the reason."""
+        last = self.last
+        return FitResult(
+            image=picture.give_back(estimate),
+            reason=last.reason,
+            steps=last.index,
+            seconds=seconds,
+            loss=last.loss,
+            history=np.array(self.history),
+            engine=engine.name,
+            device=engine.device(),
+            chosen_step=self.chosen_step,
+            state=state,
+        )
+
+
+def stopwatch() -> Clock:
+    """Seconds since this call, from a clock that only goes forward."""
+    began = time.perf_counter()
+    return lambda: time.perf_counter() - began
+
+
+def since(clock: Clock) -> Clock:
+    """Seconds since this call, by another clock."""
+    began = clock()
+    return lambda: clock() - began
+
+
+def shared(clock: Clock, left: int) -> Clock:
+    """The time a stopping rule sees where ``left`` fits, its own among them, share what time is left."""
+    began = clock()
+    return lambda: began + (clock() - began) * left
+
+
+def commonest(reasons: Iterable[StopReason]) -> StopReason:
+    """The reason most of several fits ended for; of equally many, the first."""
+    return Counter(reasons).most_common(1)[0][0]

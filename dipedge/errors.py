@@ -28,6 +28,10 @@ class EngineError(DipedgeError, RuntimeError):
     exit_code = 2
 
 
+class EngineFallbackWarning(UserWarning):
+    """``engine="auto"`` takes the native engine although there seems to be a GPU; the message says why."""
+
+
 class OutOfMemoryError(DipedgeError, MemoryError):
     """A fit that needs more memory than there is; ``needed`` is the size in bytes."""
 

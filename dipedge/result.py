@@ -34,6 +34,8 @@ class StopReason(Enum):
 class Step:
     """One observation of the loop, after ``index`` optimiser steps.
 
+    There is one after every step, or every few where looking makes a device wait (``Program.look_every``).
+
     Args:
         index: optimiser steps done in this fit, counted from 1.
         loss: the data term of the last step's output, before that step's update.
@@ -43,8 +45,13 @@ class Step:
         restored: whether the loss had jumped, so that earlier weights were taken back.
         reason: why the fit ends with this step; None while it goes on.
         tile, tiles: which tile of how many this step was of, from 1. ``index``, ``seconds`` and ``limit`` are
-            those of the whole picture (the limit comes down with every tile that ends by itself).
+            those of the whole picture (the limit comes down with every tile that ends by itself). Tiles that
+            are fitted in lockstep show one step for all, under the first one's number.
         earlier: optimiser steps of the tiles before this one.
+        losses: that of every step since the observation before, the latest last; by default ``loss`` alone.
+        fit, fits: which fit of how many this step was of, from 1: a list's pictures, an ensemble's seeds.
+            ``index``, ``limit`` and tiles are those of this fit, ``seconds`` those of its picture. Fits that
+            are made in lockstep take turns.
     """
 
     index: int
@@ -57,6 +64,13 @@ class Step:
     tile: int = 1
     tiles: int = 1
     earlier: int = 0
+    losses: tuple[float, ...] = field(default=(), repr=False)
+    fit: int = 1
+    fits: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.losses:
+            object.__setattr__(self, "losses", (self.loss,))
 
 
 @dataclass(frozen=True)
@@ -82,6 +96,25 @@ class FittedTile:
 
 
 @dataclass(frozen=True)
+class FittedMember:
+    """What became of one fit of an ensemble.
+
+    Args:
+        seed: its own.
+        steps, seconds, chosen_step, loss, reason, tiles: as in ``FitResult``, of this fit alone. Fits that
+            were made in lockstep took the same seconds.
+    """
+
+    seed: int
+    steps: int
+    seconds: float
+    chosen_step: int
+    loss: float
+    reason: StopReason
+    tiles: tuple[FittedTile, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
 class FitResult:
     """A restored picture and how it came about.
 
@@ -92,7 +125,7 @@ class FitResult:
         steps: optimiser steps this fit took.
         seconds: it took, reading and preparing included.
         loss: the data term of the last step.
-        history: float32 [observations], the loss at every observed step.
+        history: float64 [steps], the loss of every step.
         engine: the engine's name.
         device: what ran it; keys "device", "isa", "version" as far as they apply.
         chosen_step: the step whose estimate is ``image``: the last one, unless a stopping rule found
@@ -101,10 +134,14 @@ class FitResult:
             ``reason`` is the one most tiles ended for, ``steps`` and ``chosen_step`` are sums over tiles,
             ``loss`` is their mean, and ``history`` has one tile after the other. After an interruption the
             tiles not reached are there with 0 steps, and ``image`` shows the picture that went in there.
+        members: of an ensemble, in the order of their seeds: the fits whose estimates were averaged; empty
+            for a single fit. Then ``reason``, ``steps``, ``chosen_step``, ``loss`` and ``history`` are made
+            of them as they are of tiles, and tiles stand there. After an interruption only those fits are
+            there that had ended by themselves, or where none had, those that were begun.
         state: all state of the program where the fit *ended* (weights, moments, average, random
             counter), from which a program goes on; None for frames of a stream, where copying it
-            would cost more than the frame (``Session.state()`` has it), and for tiles, whose weights are
-            not kept.
+            would cost more than the frame (``Session.state()`` has it), and for tiles and ensembles, whose
+            weights are not kept.
     """
 
     image: Any = field(repr=False)
@@ -117,4 +154,5 @@ class FitResult:
     device: dict[str, str]
     chosen_step: int
     tiles: tuple[FittedTile, ...] = field(default=(), repr=False)
+    members: tuple[FittedMember, ...] = field(default=(), repr=False)
     state: dict[str, np.ndarray] | None = field(default=None, repr=False)

@@ -2,16 +2,17 @@
 
 An untrained network takes up the picture first and the noise after; the rule decides where between the
 two a fit ends. A description holds no state: ``start`` makes a watcher, which is shown an ``Observation``
-after every step and answers with a ``StopReason`` when its rule is fulfilled. A watcher may also mark a step
-as the best so far (``keep``); the loop then keeps that step's estimate, and it becomes the answer
-(``VarianceWindow``, in ``variance.py``, is the one that does).
+after every step (or every few, where looking makes a device wait) and answers with a ``StopReason`` when its
+rule is fulfilled. A watcher may also mark a step as the best so far (``keep``); the loop then keeps that
+step's estimate, and it becomes the answer (``VarianceWindow``, in ``variance.py``, is the one that does).
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ class Observation:
             (``Settings.subsample``) has older values elsewhere.
         noise: gives the variance of the target's noise, as estimated or as the task says; None where
             there is no knowing. It takes a look at the whole picture, so ask once.
+        residuals: that of every step since the observation before, the latest last; by default ``residual``
+            alone.
     """
 
     index: int
@@ -43,6 +46,11 @@ class Observation:
     sample: Callable[[np.ndarray], np.ndarray]
     complete: bool = True
     noise: Callable[[], float | None] = lambda: None
+    residuals: tuple[float, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.residuals:
+            object.__setattr__(self, "residuals", (self.residual,))
 
 
 class Watcher(Protocol):
@@ -50,6 +58,7 @@ class Watcher(Protocol):
 
     marks: bool  # whether it marks best steps at all
     keep: bool  # whether the step of the last update is the best so far
+    most: int | None  # steps that may be run before it is shown the next one; None for any number
 
     def update(self, observation: Observation) -> StopReason | None:
         """The reason to stop, or None to go on."""
@@ -92,6 +101,7 @@ class _Simple:
 
     marks = False
     keep = False
+    most = None
 
     def __init__(self, verdict: Callable[[Observation], StopReason | None]) -> None:
         self.update = verdict
@@ -125,6 +135,9 @@ class Deadline(Rule):
     A fit stops when its next step, taken to last as long as the mean of those before, would end too late:
     a camera loop that allows 33 ms should get its answer within 33 ms, not after. At least one step is
     always made.
+
+    Where several steps are run between two looks, they are never more than can be foreseen to end in time;
+    the first two, from which that is foreseen, are looked at one by one.
     """
 
     ms: float
@@ -138,15 +151,33 @@ class Deadline(Rule):
         return True
 
     def start(self) -> Watcher:
-        first: list[tuple[int, float]] = []  # the first observation: preparing is not part of a step
+        return _DeadlineWatcher(self.ms / 1000)
 
-        def verdict(seen: Observation) -> StopReason | None:
-            first.append((seen.index, seen.seconds)) if not first else None
-            steps = seen.index - first[0][0]
-            step_seconds = (seen.seconds - first[0][1]) / steps if steps else 0.0
-            return StopReason.DEADLINE if 1000 * (seen.seconds + step_seconds) >= self.ms else None
 
-        return _Simple(verdict)
+class _DeadlineWatcher:
+    """How long the steps of one fit take."""
+
+    marks = False
+    keep = False
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._first: Observation | None = None  # where steps are timed from: preparing is not part of one
+        self.most: int | None = 1
+
+    def update(self, seen: Observation) -> StopReason | None:
+        self._first = self._first or seen
+        steps = seen.index - self._first.index
+        step_seconds = (seen.seconds - self._first.seconds) / steps if steps else 0.0
+        if seen.seconds + step_seconds >= self._seconds:
+            return StopReason.DEADLINE
+        if steps:  # the most that end before the deadline; a clock that has not moved tells nothing
+            left = self._seconds - seen.seconds
+            self.most = max(1, math.ceil(left / step_seconds) - 1) if step_seconds > 0 else None
+        return None
+
+    def rewind(self) -> None:
+        """Steps of weights that were given up took as long as others do."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +186,8 @@ class Discrepancy(Rule):
 
     The network's output then differs from the noisy picture by as much as the noise does. Noise that was
     clipped to black and white has a smaller variance than ``sigma`` says, most of all in dark or bright
-    pictures; give a ``tolerance`` above 0, or the sigma that is left, there.
+    pictures; give a ``tolerance`` above 0, or the sigma that is left, there. Where several steps are run
+    between two looks, any of them may fulfil it; the fit ends with the look.
 
     Args:
         sigma: standard deviation of the noise in 0..255 units, above 0 and at most 255.
@@ -173,7 +205,7 @@ class Discrepancy(Rule):
 
     def start(self) -> Watcher:
         level = (self.sigma / 255) ** 2 * (1 + self.tolerance)
-        return _Simple(lambda seen: StopReason.DISCREPANCY if seen.residual <= level else None)
+        return _Simple(lambda seen: StopReason.DISCREPANCY if min(seen.residuals) <= level else None)
 
 
 @dataclass(frozen=True)
@@ -184,7 +216,8 @@ class NoiseFloor(Rule):
     the picture and none of the noise leaves the noise's variance; at the best step of eight fits (four
     pictures, sigma 25 and 50, quality "fast") the residual was 0.90 to 0.97 of the estimate. The loss jumps
     about from step to step, so the mean of the last ``window`` is compared. A picture that seems to have no
-    noise (JPEG artefacts) never fulfils it: add a limit.
+    noise (JPEG artefacts) never fulfils it: add a limit. Where several steps are run between two looks every
+    one of them is compared, so that the fit ends with the look after the step at which it would have ended.
 
     Args:
         share: of the estimated variance that the residual falls to, above 0.
@@ -214,6 +247,7 @@ class _NoiseWatcher:
 
     marks = False
     keep = False
+    most = None
 
     def __init__(self, rule: NoiseFloor) -> None:
         self._rule = rule
@@ -223,11 +257,14 @@ class _NoiseWatcher:
     def update(self, seen: Observation) -> StopReason | None:
         if self._level is None:
             self._level = (seen.noise() or 0.0) * self._rule.share
-        self._recent.append(seen.residual)
-        if len(self._recent) < self._rule.window or seen.index < self._rule.floor:
-            return None
-        low = sum(self._recent) <= self._level * self._rule.window
-        return StopReason.DISCREPANCY if low else None
+        window, before = self._rule.window, seen.index - len(seen.residuals)
+        for index, residual in enumerate(seen.residuals, before + 1):
+            self._recent.append(residual)
+            if len(self._recent) < window or index < self._rule.floor:
+                continue
+            if sum(self._recent) <= self._level * window:
+                return StopReason.DISCREPANCY
+        return None
 
     def rewind(self) -> None:
         """Residuals of weights that were given up say nothing of those that follow."""
@@ -281,6 +318,11 @@ class _Group:
         # Of several rules that mark best steps the first decides, else the answer would jump between them.
         self._marker = next((watcher for watcher in watchers if watcher.marks), None)
         self._waiting, self._needed = watchers, needed
+
+    @property
+    def most(self) -> int | None:
+        """What the least patient allows of those that still wait."""
+        return min((watcher.most for watcher in self._waiting if watcher.most is not None), default=None)
 
     def update(self, observation: Observation) -> StopReason | None:
         self.keep = False

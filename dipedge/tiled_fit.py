@@ -1,7 +1,8 @@
 """TiledFit: a picture larger than one fit can hold, fitted tile by tile on one program.
 
 The program is compiled once. Before every tile it is set back to its first state, so each tile is the fit
-that its own pixels alone would have had, with the same seed; neighbours and order do not matter.
+that its own pixels alone would have had, with the same seed; neighbours and order do not matter. Where an
+engine makes the steps of several fits together there are as many programs, and tiles in hand, at a time.
 Starting a tile from its neighbour's weights instead was measured and rejected (docs/large_pictures.md).
 
 Only the answer is kept, as float32: 288 MB for 24 megapixels. A tile's estimate is added to it, multiplied by
@@ -12,23 +13,20 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from dipedge import arrays
-from dipedge.course import Course
-from dipedge.engines.base import Program
+from dipedge.course import Clock, Course, commonest, shared
+from dipedge.engines.base import Batch
 from dipedge.errors import OutOfMemoryError
-from dipedge.fit import FitDivergedError, fit_steps
+from dipedge.fit import Fitting, fit_together
 from dipedge.result import FitResult, FittedTile, Step, StopReason
 from dipedge.stopping import Rule
 from dipedge.tiles import Grid
-
-Clock = Callable[[], float]
 
 
 class TiledFit:
@@ -39,6 +37,7 @@ class TiledFit:
         mask: bool [H, W], True = known, or None.
         grid: of the picture.
         scale: how many times larger the answer is.
+        later: fits of the same picture that will follow this one, and share its deadline.
 
     Attributes:
         estimate: float32 [scale * H, scale * W, C], the sum of what was added so far.
@@ -49,12 +48,14 @@ class TiledFit:
         OutOfMemoryError: the answer alone needs more memory than there is.
     """
 
-    def __init__(self, picture: arrays.Picture, mask: np.ndarray | None, grid: Grid, scale: int) -> None:
+    def __init__(
+        self, picture: arrays.Picture, mask: np.ndarray | None, grid: Grid, scale: int, later: int = 0
+    ) -> None:
         self._picture, self._mask = picture, mask
         self._places = list(grid.places())
         enlarged = grid.enlarged(scale)
         self._answer_places, self._weights = list(enlarged.places()), list(enlarged.weights())
-        self._grid = grid
+        self._grid, self._later = grid, later
         height, width, channels = picture.shape
         self.estimate = _zeros((height * scale, width * scale, channels))
         self.tiles: list[FittedTile] = []
@@ -62,117 +63,131 @@ class TiledFit:
 
     def run(
         self,
-        program: Program,
+        batch: Batch,
         stop: Rule,
         clock: Clock,
         backtrack: bool,
         progress: Callable[[Step], object] | None,
         noise: Callable[[np.ndarray], float | None] = lambda target: None,
     ) -> None:
-        """Fits every tile to ``stop``.
+        """Fits every tile to ``stop``, as many in lockstep as the batch has members.
 
         Args:
-            program: compiled for one tile, before its first step.
+            batch: compiled for tiles, all members with one seed, before its first step.
             stop: the rule of every single tile. Time is the exception: see ``_tile_clock``.
             clock: seconds since the whole fit began.
             backtrack: as ``fit_steps`` takes it.
-            progress: called after every step, with counts of the whole picture.
+            progress: called at every look at the tiles in hand, with counts of the whole picture.
             noise: gives the variance of a tile's noise, for rules that ask for it.
 
         Raises:
             FitDivergedError: the message names the tile.
-            KeyboardInterrupt: what the tile came to until then has been added.
+            KeyboardInterrupt: what the tiles came to until then has been added.
         """
         # The input is fixed and may be large (32 numbers a pixel), so it stays where it is.
-        first = {key: values for key, values in program.state().items() if key != "input"}
-        for index, (rows, columns) in enumerate(self._places):
-            if index > 0:
-                program.load_state(first)
-            mask = None if self._mask is None else self._mask[rows, columns]
-            target = self._picture.window(rows, columns)
-            program.set_target(target, mask)
-            known = 1.0 if mask is None else float(mask.mean())
-            tile_clock = self._tile_clock(clock)
-            steps = fit_steps(
-                program,
-                stop,
-                clock=tile_clock,
-                backtrack=backtrack,
-                known=known,
-                noise=partial(noise, target),
-            )
-            try:
-                self._follow(steps, program, clock, progress)
-            except FitDivergedError as error:
-                raise FitDivergedError(f"{self._grid.name(index)}: {error}") from error
+        first = {key: values for key, values in batch.members[0].state().items() if key != "input"}
+        while (start := len(self.tiles)) < len(self._places):
+            if start > 0:
+                for member in batch.members:  # also those for which no tile is left, and which idle along
+                    member.load_state(first)
+            members = batch.members[: len(self._places) - start]
+            tile_clock = self._tile_clock(clock, len(members))
+            fittings = []
+            for index, member in enumerate(members, start):
+                rows, columns = self._places[index]
+                mask = None if self._mask is None else self._mask[rows, columns]
+                target = self._picture.window(rows, columns)
+                member.set_target(target, mask)
+                fitting = Fitting(
+                    member,
+                    stop,
+                    clock=tile_clock,
+                    backtrack=backtrack,
+                    known=1.0 if mask is None else float(mask.mean()),
+                    noise=partial(noise, target),
+                    name=self._grid.name(index),
+                )
+                fittings.append(fitting)
+            self._follow(batch, fittings, clock, progress)
 
     def _follow(
         self,
-        steps: Iterator[Step],
-        program: Program,
+        batch: Batch,
+        fittings: list[Fitting],
         clock: Clock,
         progress: Callable[[Step], object] | None,
     ) -> None:
-        """Consumes the loop of the current tile and adds what it came to."""
-        course, began, index = Course(), clock(), len(self.tiles)
+        """Consumes the loop of the tiles in hand and adds what they came to, in their order."""
+        start, began = len(self.tiles), clock()
+        courses = [Course() for _ in fittings]
+        ended: dict[int, tuple[np.ndarray, float]] = {}
         try:
-            for step in steps:
-                course.take(step)
+            for seen in fit_together(batch, fittings):
+                for which, step in seen:
+                    courses[which].take(step)
                 if progress is not None:
-                    progress(self._of_whole(step, clock()))
-            self._add(course, program, clock() - began, course.last.reason)
+                    progress(self._of_whole(step, courses, clock()))
+                for which, step in seen:
+                    if step.reason is not None:  # now, for the others will step on
+                        ended[which] = courses[which].estimate(batch.members[which]), clock() - began
+            for which, course in enumerate(courses):
+                self._join(*ended[which], course, course.last.reason)
         except KeyboardInterrupt:
-            if course.last is not None and len(self.tiles) == index:
-                self._add(course, program, clock() - began, StopReason.INTERRUPTED)
+            for which in range(len(self.tiles) - start, len(courses)):
+                course = courses[which]
+                if course.last is None:
+                    break
+                reason = course.last.reason if which in ended else StopReason.INTERRUPTED
+                if which not in ended:
+                    ended[which] = course.estimate(batch.members[which]), clock() - began
+                self._join(*ended[which], course, reason)
             raise
 
-    def _tile_clock(self, clock: Clock) -> Clock:
-        """The time a stopping rule sees in the next tile: as if every tile still to come took as long as it.
+    def _tile_clock(self, clock: Clock, together: int) -> Clock:
+        """The time a stopping rule sees in the next tiles: as if all still to come took as long as they.
 
         A deadline is meant for the picture. With this clock each tile ends when its share of what is left is
-        used up, and a tile that ends earlier leaves its time to the others.
-        """
-        began, left = clock(), len(self._places) - len(self.tiles)
-        return lambda: began + (clock() - began) * left
+        used up, and a tile that ends earlier leaves its time to the others (to later fits' tiles too).
 
-    def _of_whole(self, step: Step, seconds: float) -> Step:
-        """A tile's step as a step of the whole picture."""
-        earlier, left = len(self.history), len(self._places) - len(self.tiles)
+        Args:
+            clock: seconds since the whole fit began.
+            together: how many tiles are fitted in lockstep.
+        """
+        left = (1 + self._later) * len(self._places) - len(self.tiles)
+        return shared(clock, -(-left // together))
+
+    def _of_whole(self, step: Step, courses: list[Course], seconds: float) -> Step:
+        """The latest step of the last of the tiles in hand, as a step of the whole picture."""
+        earlier, left = self._steps(), len(self._places) - len(self.tiles)
+        begun = [course.last for course in courses if course.last is not None]
+        ended = sum(last.reason is not None for last in begun)
         return replace(
             step,
-            index=earlier + step.index,
+            index=earlier + sum(last.index for last in begun),
             seconds=seconds,
             limit=None if step.limit is None else earlier + left * step.limit,
-            reason=step.reason if left == 1 else None,
+            reason=step.reason if ended == left else None,
             tile=len(self.tiles) + 1,
             tiles=len(self._places),
             earlier=earlier,
         )
 
-    def _add(self, course: Course, program: Program, seconds: float, reason: StopReason) -> None:
-        """Joins the current tile's estimate to the answer."""
-        last, chosen_step = course.last, course.chosen_step
-        self._join(course.estimate(program), course.history, seconds, chosen_step, last.loss, reason)
-
-    def _join(
-        self,
-        estimate: np.ndarray,
-        history: list[float],
-        seconds: float,
-        chosen_step: int,
-        loss: float | None,
-        reason: StopReason,
-    ) -> None:
+    def _join(self, estimate: np.ndarray, seconds: float, course: Course | None, reason: StopReason) -> None:
+        """Adds the next tile's estimate to the answer; without a course it is a tile that was not reached."""
         (rows, columns), (down, across) = (
             which[len(self.tiles)] for which in (self._answer_places, self._weights)
         )
         place = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
-        tile = FittedTile(*place, len(history), seconds, chosen_step, loss, reason)
+        went = (0, 0.0, 0, None) if course is None else _figures(course, seconds)
+        tile = FittedTile(*place, *went, reason)
         part, window = estimate * (down * across), self.estimate[rows, columns]
         # Nothing is called between these lines, so Ctrl-C finds the tile joined and noted, or neither.
         window += part
-        self.history += history
+        self.history += [] if course is None else course.history
         self.tiles.append(tile)
+
+    def _steps(self) -> int:
+        return sum(tile.steps for tile in self.tiles)
 
     def fill(self) -> None:
         """Shows the picture that went in where no tile has been fitted (enlarged, for super-resolution)."""
@@ -180,17 +195,16 @@ class TiledFit:
             rows, columns = self._answer_places[index]
             pixels = self._picture.window(*self._places[index])
             shown = arrays.enlarged(pixels, rows.stop - rows.start, columns.stop - columns.start)
-            self._join(shown, [], 0.0, 0, None, StopReason.INTERRUPTED)
+            self._join(shown, 0.0, None, StopReason.INTERRUPTED)
 
     def result(self, seconds: float, engine: str, device: dict[str, str]) -> FitResult:
         """What ``FitResult`` says of all tiles together."""
         begun = [tile for tile in self.tiles if tile.steps > 0]
         interrupted = any(tile.reason is StopReason.INTERRUPTED for tile in self.tiles)
-        commonest = Counter(tile.reason for tile in begun).most_common(1)[0][0]
         return FitResult(
             image=self._picture.give_back(self.estimate),
-            reason=StopReason.INTERRUPTED if interrupted else commonest,
-            steps=len(self.history),
+            reason=StopReason.INTERRUPTED if interrupted else commonest(tile.reason for tile in begun),
+            steps=self._steps(),
             seconds=seconds,
             loss=statistics.fmean(tile.loss for tile in begun),
             history=np.array(self.history),
@@ -199,6 +213,11 @@ class TiledFit:
             chosen_step=sum(tile.chosen_step for tile in begun),
             tiles=tuple(self.tiles),
         )
+
+
+def _figures(course: Course, seconds: float) -> tuple[int, float, int, float]:
+    """Steps, seconds, chosen step and loss, as ``FittedTile`` has them."""
+    return course.last.index, seconds, course.chosen_step, course.last.loss
 
 
 def _zeros(shape: tuple[int, int, int]) -> np.ndarray:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from dipedge.errors import InputError
 from dipedge.result import StopReason
 from dipedge.stopping import Observation, Rule, Watcher
 
+LEAST = 8  # outputs that a window has at least, if it has so many steps
 WHITE = 65535.0  # 16 bits: rounding adds a variance of 2e-11, against 1e-6 and more that are measured
 
 
@@ -33,8 +35,11 @@ class VarianceWindow(Rule):
     the estimate of the lowest variance so far is kept; that is the answer too when another rule (a limit
     of steps, a deadline) ends the fit first.
 
-    Where steps see a quarter of the pixels each (``Settings.subsample``) only the whole outputs count, one
-    in four steps: ``window`` is a number of those, ``patience`` one of steps.
+    ``window`` and ``patience`` are numbers of steps, however many of them are seen. Where several are run
+    between two looks (on a GPU) only the last output of each stretch counts; where steps see a quarter of
+    the pixels each (``Settings.subsample``) only whole outputs, one in four steps. The window then spans as
+    many steps with fewer outputs: their variance is the same quantity, estimated from fewer values. So that
+    they are never few, no stretch is longer than an eighth of the window.
 
     Defaults were chosen on nine fits with the published Adam settings (eight of PIP, one of DIP; 96 to 256
     pixels a side, sigma 15 to 50): the answer lay at most 0.23 dB below the fit's best step, 0.08 in the
@@ -43,8 +48,8 @@ class VarianceWindow(Rule):
     Optimisers that need fewer steps want a smaller window.
 
     Args:
-        window: number of outputs the variance is taken over, and of variances that are averaged, 2 to
-            1000; no minimum can be seen in the first two windows.
+        window: number of steps over whose outputs the variance is taken, and over which variances are
+            averaged, 2 to 1000; no minimum can be seen in the first two windows.
         patience: steps without a lower variance that confirm a minimum, 1 or more.
         floor: no minimum counts before this step.
         pixels: how many random pixels stand for the picture, 1 or more. Memory is 6 bytes times ``pixels``
@@ -79,41 +84,78 @@ def _sum_of_squares(values: np.ndarray) -> float:
     return float(np.einsum("i,i->", values, values))
 
 
+class Trail:
+    """The latest entries of a fit that together cover ``window`` steps.
+
+    An entry stands for the steps since the one before it: with an entry for every step there are ``window``
+    of them, with one for every eighth step an eighth as many. There are never fewer than ``LEAST`` (or
+    ``window``, where that is less), however many steps lie between them.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window, self._least = window, min(window, LEAST)
+        self._covered = 0
+        self.entries: deque[tuple[int, Any]] = deque()  # (steps it stands for, what was added)
+
+    def clear(self) -> None:
+        """Forgets all entries."""
+        self.entries.clear()
+        self._covered = 0
+
+    def add(self, steps: int, entry: Any) -> list[Any]:
+        """Takes an entry; those that fall out of the window."""
+        self.entries.append((steps, entry))
+        self._covered += steps
+        fallen = []
+        while len(self.entries) > self._least and self._covered - self.entries[0][0] >= self._window:
+            before, oldest = self.entries.popleft()
+            self._covered -= before
+            fallen.append(oldest)
+        return fallen
+
+    @property
+    def full(self) -> bool:
+        """Whether the entries cover the window."""
+        return self._covered >= self._window and len(self.entries) >= self._least
+
+
 class MovingVariance:
-    """Mean over pixels of the variance of the last ``window`` outputs, one cheap update at a time."""
+    """Mean over pixels of the variance of the outputs of ``window`` steps, one cheap update at a time."""
 
     def __init__(self, window: int, values: int) -> None:
-        self._ring = np.zeros((window, values), np.uint16)
+        self._outputs = Trail(window)  # as 16-bit integers
         self._sum = np.zeros(values)  # whole numbers below 2^53: additions and subtractions are exact
-        self._squares = 0.0  # of all values in the ring together; a whole number too
+        self._squares = 0.0  # of all values in the window together; a whole number too
         self._work = np.empty(values)
-        self._filled = self._next = 0
 
     def clear(self) -> None:
         """Forgets all outputs."""
+        self._outputs.clear()
         self._sum[:] = 0
         self._squares = 0.0
-        self._filled = self._next = 0
 
-    def add(self, output: np.ndarray) -> float | None:
-        """Takes one output [values], in [0, 1]; the variance once the window is full, else None."""
-        window, slot = len(self._ring), self._ring[self._next]
-        if self._filled == window:
-            self._work[:] = slot
-            self._sum -= self._work
-            self._squares -= _sum_of_squares(self._work)
+    def add(self, output: np.ndarray, steps: int = 1) -> float | None:
+        """Takes one output [values], in [0, 1]; the variance once the window is full, else None.
+
+        Args:
+            output: of the last step.
+            steps: since the output before.
+        """
         np.multiply(output, WHITE, out=self._work)
         np.rint(self._work, out=self._work)
         np.clip(self._work, 0, WHITE, out=self._work)
-        slot[:] = self._work
         self._sum += self._work
         self._squares += _sum_of_squares(self._work)
-        self._next = (self._next + 1) % window
-        self._filled = min(self._filled + 1, window)
-        if self._filled < window:
+        for oldest in self._outputs.add(steps, self._work.astype(np.uint16)):
+            self._work[:] = oldest
+            self._sum -= self._work
+            self._squares -= _sum_of_squares(self._work)
+        if not self._outputs.full:
             return None
-        spread = self._squares / window - _sum_of_squares(self._sum) / window**2
-        return max(spread, 0.0) / (self._sum.size * WHITE**2)
+        count = len(self._outputs.entries)
+        spread = self._squares - _sum_of_squares(self._sum) / count
+        # By count - 1, so that windows with different numbers of outputs can be compared.
+        return max(spread, 0.0) / ((count - 1) * self._sum.size * WHITE**2)
 
 
 class _VarianceWatcher:
@@ -123,10 +165,11 @@ class _VarianceWatcher:
 
     def __init__(self, rule: VarianceWindow) -> None:
         self.keep = False
+        self.most: int | None = max(1, rule.window // LEAST)
         self._rule = rule
         self._indices: np.ndarray | None = None
         self._variance: MovingVariance | None = None
-        self._recent: deque[float] = deque(maxlen=rule.window)
+        self._recent = Trail(rule.window)
         self._lowest = float("inf")
         self._since = 0  # steps with a full window since the lowest variance
         self._last_index = 0
@@ -146,13 +189,14 @@ class _VarianceWatcher:
         if not observation.complete:
             return None
         steps, self._last_index = observation.index - self._last_index, observation.index
-        variance = self._variance.add(observation.sample(self._indices).ravel())
+        variance = self._variance.add(observation.sample(self._indices).ravel(), steps)
         if variance is None:
             return None
-        self._recent.append(variance)
-        if len(self._recent) < self._rule.window or observation.index < self._rule.floor:
+        self._recent.add(steps, variance)
+        if not self._recent.full or observation.index < self._rule.floor:
             return None
-        level = sum(self._recent)
+        held = self._recent.entries
+        level = sum(count * value for count, value in held) / sum(count for count, _ in held)
         if level < self._lowest:
             self._lowest, self._since, self.keep = level, 0, True
             return None

@@ -102,6 +102,31 @@ def session(engine, tiny_prior):
         yield opened
 
 
+@pytest.fixture
+def lockstep(monkeypatch):
+    """``lockstep(**options)``: from now on sessions have this ``Lockstep`` engine, whatever they ask for."""
+
+    def make(**options):
+        from tests.lockstep import Lockstep
+
+        engine = Lockstep(**options)
+        monkeypatch.setattr("dipedge.session.engine_for", lambda name, prior, task: engine)
+        return engine
+
+    return make
+
+
+@pytest.fixture
+def opened(tiny_prior):
+    """``opened(**options)``: a session of five steps a fit on the native engine, unless told otherwise."""
+
+    def make(**options):
+        options = {"steps": 5, "threads": 1, "engine": "native", "prior": tiny_prior} | options
+        return Session(options.pop("task", Denoise()), **options)
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder of measured data beside the repository; tests that need it are skipped without it."""

@@ -46,7 +46,14 @@ BESIDE = {
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
 }
 # Files that were split off another, and count as it.
-PART_OF = {"saved_session": "session", "course": "session", "tiled_fit": "session", "__main__": "cli"}
+PART_OF = {
+    "saved_session": "session",
+    "course": "session",
+    "given": "session",
+    "tiled_fit": "session",
+    "together": "session",
+    "__main__": "cli",
+}
 PACKAGES = {"engines", "kernels", "export", "session", "cli"}  # whose own files may import each other
 LEAVES = {"arrays", "images", "video", "metrics", "motion", "scene_file"}  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads

@@ -67,7 +67,7 @@ def test_moving_variance_equals_numpy_over_the_window():
         if last < 9:
             assert found is None
         else:
-            expected = outputs[last - 9 : last].astype(np.float64).var(axis=0).mean()
+            expected = outputs[last - 9 : last].astype(np.float64).var(axis=0, ddof=1).mean()
             assert found == pytest.approx(expected, rel=1e-4)
 
 

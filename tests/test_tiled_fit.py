@@ -8,6 +8,7 @@ import pytest
 
 import dipedge as de
 from dipedge import arrays, tiled_fit
+from dipedge.fit import Alone
 from dipedge.stopping import Rule
 from dipedge.tiled_fit import TiledFit
 from dipedge.tiles import cut
@@ -211,10 +212,10 @@ def test_an_interrupt_between_two_tiles_loses_no_step(engine, tiny_pip, noisy, m
 def _interrupted_when(due):
     original = TiledFit._tile_clock
 
-    def clock(self, clock):
+    def clock(self, *arguments):
         if due(self):
             raise KeyboardInterrupt
-        return original(self, clock)
+        return original(self, *arguments)
 
     return clock
 
@@ -329,11 +330,12 @@ class SlowProgram:
     """A program whose every step takes a second of invented time."""
 
     complete = True
+    look_every = 1
 
     def __init__(self, shape):
         self.shape, self.now, self.steps_done = shape, 0.0, 0
 
-    def state(self):
+    def state(self, prefix=""):
         return {"step": np.array(0)}
 
     def load_state(self, state):
@@ -346,8 +348,11 @@ class SlowProgram:
         self.now += count
         self.steps_done += count
 
-    def loss(self):
-        return 0.5
+    def losses(self, count):
+        return [0.5]
+
+    def close(self):
+        pass
 
     def sample(self, pixels):
         return np.zeros((pixels.size, 3))
@@ -362,7 +367,7 @@ def slow_fit(stop):
     picture = arrays.read(np.zeros((32, 100, 3), np.float32))
     program = SlowProgram((*grid.shape, 3))
     fit = TiledFit(picture, None, grid, 1)
-    fit.run(program, stop, lambda: program.now, False, None)
+    fit.run(Alone(program), stop, lambda: program.now, False, None)
     return [tile.steps for tile in fit.tiles], program.now
 
 
@@ -381,6 +386,7 @@ class FirstIsShort(Rule):
         return SimpleNamespace(
             marks=False,
             keep=False,
+            most=None,
             update=lambda seen: de.StopReason.STEPS if first and seen.index == 2 else None,
         )
 

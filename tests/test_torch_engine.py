@@ -363,9 +363,9 @@ def test_threads_are_handed_to_torch():
 
 def test_engines_are_found_by_name():
     assert get_engine("torch").name == "torch"
-    with pytest.raises(InputError, match="one of auto, native, torch"):
+    with pytest.raises(InputError, match="one of auto, native, triton, torch"):
         get_engine("cuda")
-    assert ENGINE_NAMES == ("auto", "native", "torch")
+    assert ENGINE_NAMES == ("auto", "native", "triton", "torch")
 
 
 def test_a_missing_torch_is_one_line_that_says_how_to_install_it(monkeypatch):

@@ -288,6 +288,14 @@ def test_without_an_average_none_is_touched():
     assert torch.equal(fits.average, before)
 
 
+def test_an_average_taken_later_is_the_same():
+    now, later = Fits(CASES[0], "fp32"), Fits(CASES[0], "fp32")
+    now.loss()
+    tail.head_forward(later.layer, later.weight, later.bias, later.output)
+    tail.running_average(later.output, later.average, later.keep)
+    assert torch.equal(later.output, now.output) and torch.equal(later.average, now.average)
+
+
 def test_the_first_output_starts_the_average_whatever_was_there():
     fits = Fits(CASES[1], "fp32")
     fits.average.fill_(float("nan"))

@@ -7,13 +7,15 @@ Ctrl-C, with the best result so far written; 1 anything else. A traceback always
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from dipedge.cli.restoring import INTERRUPTED, Options, restore_files
-from dipedge.errors import DipedgeError
+from dipedge.errors import DipedgeError, EngineFallbackWarning
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
 
 # BadParameter, UsageError, ClickException: the last is what every complaint about a command line derives
@@ -30,10 +32,13 @@ app = typer.Typer(
 Inputs = Annotated[list[str], typer.Argument(metavar="IN", help="Files, folders or globs.")]
 Output = Annotated[str, typer.Option("--output", "-o", metavar="OUT", help="File, or folder for several.")]
 Prior = Annotated[str, typer.Option(metavar="pip|dip", help="The network that is fitted.")]
-Engine = Annotated[str, typer.Option(metavar="auto|native|torch", help="Who computes; see dipedge info.")]
+Engine = Annotated[
+    str, typer.Option(metavar="auto|native|triton|torch", help="Who computes; see dipedge info.")
+]
 Quality = Annotated[str, typer.Option(metavar="paper|balanced|fast", help="Which settings.")]
 Steps = Annotated[int | None, typer.Option(help="Exactly so many steps; default: end by itself or preset.")]
 Seed = Annotated[int, typer.Option(help="Of weights, input and perturbation: same seed, same bits.")]
+Ensemble = Annotated[int, typer.Option(help="Fits that are averaged, with seed, seed + 1, ...; 1 to 64.")]
 Threads = Annotated[int | None, typer.Option(help="Worker threads; default: all processors.")]
 Average = Annotated[float | None, typer.Option(help="Weight of the past in the averaged output; 0: raw.")]
 Rate = Annotated[float | None, typer.Option("--learning-rate", help="Of the optimiser; default: preset.")]
@@ -66,6 +71,7 @@ def denoise(
     quality: Quality = "balanced",
     steps: Steps = None,
     seed: Seed = 0,
+    ensemble: Ensemble = 1,
     threads: Threads = None,
     average: Average = None,
     learning_rate: Rate = None,
@@ -89,6 +95,7 @@ def jpeg(
     quality: Quality = "balanced",
     steps: Steps = None,
     seed: Seed = 0,
+    ensemble: Ensemble = 1,
     threads: Threads = None,
     average: Average = None,
     learning_rate: Rate = None,
@@ -113,6 +120,7 @@ def superresolve(
     quality: Quality = "balanced",
     steps: Steps = None,
     seed: Seed = 0,
+    ensemble: Ensemble = 1,
     threads: Threads = None,
     average: Average = None,
     learning_rate: Rate = None,
@@ -139,6 +147,7 @@ def inpaint(
     quality: Quality = "balanced",
     steps: Steps = None,
     seed: Seed = 0,
+    ensemble: Ensemble = 1,
     threads: Threads = None,
     average: Average = None,
     learning_rate: Rate = None,
@@ -177,9 +186,14 @@ def bench(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line; the exit code."""
     try:
-        code = app(
-            args=None if arguments is None else list(arguments), prog_name="dipedge", standalone_mode=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", EngineFallbackWarning)
+            warnings.showwarning = partial(_in_one_line, warnings.showwarning)
+            code = app(
+                args=None if arguments is None else list(arguments),
+                prog_name="dipedge",
+                standalone_mode=False,
+            )
     except UsageProblem as problem:
         return _complain(f"{problem.format_message()} (dipedge --help shows what there is)", 2)
     except DipedgeError as error:
@@ -187,6 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted", INTERRUPTED)
     return code if isinstance(code, int) else 0
+
+
+def _in_one_line(otherwise: Callable[..., None], message: Warning | str, *where: object) -> None:
+    """Shows a warning of ours as all lines for users look; others with their place in the code."""
+    if isinstance(message, EngineFallbackWarning):
+        print(f"dipedge: note: {message}", file=sys.stderr)
+    else:
+        otherwise(message, *where)
 
 
 def _complain(text: str, code: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from dipedge.arguments import number, whole
 from dipedge.engines import ENGINE_NAMES, get_engine
 from dipedge.engines.base import Engine, Program, Settings, State
+from dipedge.engines.cuda_check import Machine
 from dipedge.errors import EngineError, InputError
 from dipedge.fit import fit_steps
 from dipedge.presets import preset
@@ -52,6 +53,11 @@ def compare(size: int, prior: str, seconds: float, threads: int | None) -> None:
     lines: list[Line] = []
     start: State | None = None
     for name in sorted(set(ENGINE_NAMES) - {"auto"}, key=lambda name: name != REFERENCE):
+        if name == "triton" and Machine().interprets():
+            print(
+                "triton: its kernels are interpreted here (TRITON_INTERPRET=1); there is nothing to measure"
+            )
+            continue
         try:
             engine = get_engine(name)
         except EngineError as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import warnings
 
 from dipedge import __version__
 from dipedge.engines import ENGINE_NAMES, get_engine
 from dipedge.engines.base import Engine
-from dipedge.errors import DipedgeError
+from dipedge.errors import DipedgeError, EngineFallbackWarning
 
 
 def describe() -> list[str]:
@@ -18,12 +19,14 @@ def describe() -> list[str]:
         f"dipedge    {__version__}, Python {platform.python_version()} on {system}",
         f"processor  {_processor()}, {usable_processors()} usable",
     ]
-    for name in ENGINE_NAMES:
-        try:
-            engine = get_engine(name)
-            lines.append(f"{name:<10} {_ready(engine, name)}")
-        except DipedgeError as error:
-            lines.append(f"{name:<10} not available: {error}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EngineFallbackWarning)  # the line of "triton" says the same
+        for name in ENGINE_NAMES:
+            try:
+                engine = get_engine(name)
+                lines.append(f"{name:<10} {_ready(engine, name)}")
+            except DipedgeError as error:
+                lines.append(f"{name:<10} not available: {error}")
     return lines
 
 

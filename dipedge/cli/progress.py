@@ -35,16 +35,21 @@ def time_left(step: Step, rate: float) -> str:
     """
     if rate <= 0:
         return ""
+    of_what = "of this fit " if step.fits > 1 else ""
     if step.tile > 1:
         usual = step.earlier / (step.tile - 1)
-        rest = max(usual - (step.index - step.earlier), 0) + usual * (step.tiles - step.tile)
-        return f"about {clock_time(rest / rate)} left"
-    return "" if step.limit is None else f"at most {clock_time((step.limit - step.index) / rate)} left"
+        rest = max(usual * (step.tiles - step.tile + 1) - (step.index - step.earlier), 0)
+        return f"about {clock_time(rest / rate)} {of_what}left"
+    if step.limit is None:
+        return ""
+    return f"at most {clock_time((step.limit - step.index) / rate)} {of_what}left"
 
 
 def named(name: str, step: Step) -> str:
-    """The picture, and which tile of it where there are several."""
-    return name if step.tiles == 1 else f"{name}, tile {step.tile} of {step.tiles}"
+    """The picture, and which fit and tile of it where there are several."""
+    fit = f", fit {step.fit} of {step.fits}" if step.fits > 1 else ""
+    tile = f", tile {step.tile} of {step.tiles}" if step.tiles > 1 else ""
+    return name + fit + tile
 
 
 class Lines:

@@ -13,7 +13,7 @@ import numpy as np
 from dipedge import arrays, images
 from dipedge.errors import InputError
 from dipedge.metrics import psnr, ssim
-from dipedge.result import FitResult
+from dipedge.result import FitResult, FittedMember, FittedTile, StopReason
 
 GAP = 8  # white pixels between pictures side by side
 
@@ -73,6 +73,11 @@ def summary(
         f"  {result.steps} steps in {result.seconds:.1f} s ({rate:.1f} steps/s) on {runs_on}",
         f"  ended because {result.reason.sentence}; the answer is that of step {result.chosen_step}",
     ]
+    if result.members:
+        ended = sum(member.reason is result.reason for member in result.members)
+        how = "ended" if result.reason is StopReason.INTERRUPTED else f"{ended} ended"
+        averaged = f"the average of {_fits(len(result.members))}"
+        lines[2] = f"  {averaged}; {how} because {result.reason.sentence}"
     if result.tiles:
         ended = sum(tile.reason is result.reason for tile in result.tiles if tile.steps)
         reached = sum(tile.steps > 0 for tile in result.tiles)
@@ -91,11 +96,25 @@ def summary(
 
 def interruption(target: Path, result: FitResult) -> str:
     """What is said after Ctrl-C."""
+    if result.members:
+        return f"interrupted; the average of {_fits(len(result.members))} so far is in {target}"
     if not result.tiles:
         return f"interrupted; the best result so far (step {result.chosen_step}) is in {target}"
     reached = sum(tile.steps > 0 for tile in result.tiles)
     words = f"interrupted in tile {reached} of {len(result.tiles)}; the best result so far is in {target}"
     return words if reached == len(result.tiles) else f"{words}, with the picture as it was beyond that tile"
+
+
+def _fits(count: int) -> str:
+    return "1 fit" if count == 1 else f"{count} fits"
+
+
+def _plain(part: FittedTile | FittedMember) -> dict[str, Any]:
+    """A tile or a member as JSON has it."""
+    told = asdict(part) | {"reason": part.reason.value}
+    if isinstance(part, FittedMember):
+        told["tiles"] = [_plain(tile) for tile in part.tiles]
+    return told
 
 
 def record(
@@ -117,7 +136,8 @@ def record(
         "reason": result.reason.value,
         "reason_sentence": result.reason.sentence,
         "loss": result.loss,
-        "tiles": [asdict(tile) | {"reason": tile.reason.value} for tile in result.tiles],
+        "tiles": [_plain(tile) for tile in result.tiles],
+        "members": [_plain(member) for member in result.members],
         **figures,
     }
 

@@ -31,6 +31,7 @@ class Options:
     quality: str = "balanced"
     steps: int | None = None
     seed: int = 0
+    ensemble: int = 1
     threads: int | None = None
     average: float | None = None
     learning_rate: float | None = None
@@ -120,7 +121,7 @@ class _Batch:
         described = {"task": task.name} | {
             name: getattr(task, name) for name in ("sigma", "scale") if hasattr(task, name)
         }
-        kept = ("prior", "quality", "seed", "precision")
+        kept = ("prior", "quality", "seed", "ensemble", "precision")
         self._settings = described | {name: getattr(options, name) for name in kept}
         self._settings["dipedge_version"] = __version__
 

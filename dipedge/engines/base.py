@@ -6,6 +6,7 @@ says otherwise. ``shape`` is always that of the estimate; the target of a super-
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,6 +65,7 @@ class Program(Protocol):
     shape: tuple[int, int, int]
     steps_done: int
     complete: bool  # whether the last step computed the whole output; see Settings.subsample
+    look_every: int  # steps it likes to run between two looks at it; 1 where a look costs nothing
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known."""
@@ -77,6 +79,13 @@ class Program(Protocol):
     def loss(self) -> float:
         """The data term of the last step's output, before that step's update."""
 
+    def losses(self, count: int) -> list[float]:
+        """``loss`` of each of the last ``count`` steps, oldest first.
+
+        A program remembers those of ``look_every`` steps. Of a longer stretch it gives as many as it has: the
+        latest, at least one.
+        """
+
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """A copy [H, W, C] of the running average, or of the last step's raw output."""
 
@@ -86,8 +95,8 @@ class Program(Protocol):
     def evaluate(self) -> Evaluation:
         """Forward and backward at the current weights; changes no state a step depends on."""
 
-    def state(self) -> State:
-        """Everything a step depends on, as copies.
+    def state(self, prefix: str = "") -> State:
+        """Everything a step depends on, as copies; only entries whose keys begin with ``prefix``.
 
         Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME``, ``average``, ``output``,
         ``input`` (absent for fixed Fourier features and meshgrids), ``rng``, ``step``.
@@ -102,6 +111,23 @@ class Program(Protocol):
 
     def close(self) -> None:
         """Gives all memory back; the program cannot be used afterwards."""
+
+
+class Batch(Protocol):
+    """Several fits of one prior, task and shape, whose steps are made together.
+
+    Each member is the fit that its own settings and target would have had alone, with the same bits. A member
+    does all that a program does, but for ``step`` and ``evaluate``, which raise EngineError: the batch steps
+    for all of them. ``close`` of a member does nothing; that of the batch closes them all.
+    """
+
+    members: tuple[Program, ...]
+
+    def step(self, count: int = 1) -> None:
+        """Runs ``count`` optimiser steps of every member. Each must have a target."""
+
+    def close(self) -> None:
+        """Gives all memory back; neither the batch nor its members can be used afterwards."""
 
 
 class Engine(Protocol):
@@ -119,6 +145,18 @@ class Engine(Protocol):
             EngineError: unsupported prior, task or precision.
             OutOfMemoryError: with the bytes needed.
         """
+
+    def most_together(self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> int:
+        """How many such fits are best made in lockstep here, with the memory that is free now.
+
+        1 where one fit alone keeps the device busy, as on a processor: fits are then made one after another,
+        and the engine needs no ``compile_together``.
+        """
+
+    def compile_together(
+        self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Sequence[Settings]
+    ) -> Batch:
+        """As ``compile``, for a fit with each of ``settings``, which differ in nothing but their seeds."""
 
     def device(self) -> dict[str, str]:
         """What runs the fit: keys "device", "isa", "version" as far as they apply."""

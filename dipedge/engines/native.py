@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 
@@ -144,6 +145,10 @@ class NativeEngine:
         with _memory_errors():
             return NativeProgram(prior, task, shape, settings, threads, bf16)
 
+    def most_together(self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> int:
+        """1: a step keeps all processors busy as it is."""
+        return 1
+
     def device(self) -> dict[str, str]:
         """The processor's name, the instruction set in use, and dipedge's version."""
         return {"device": _processor_name(), "isa": chosen_isa(), "version": _native.version}
@@ -151,6 +156,8 @@ class NativeEngine:
 
 class NativeProgram:
     """One fit on the native engine; see ``base.Program`` for what every method promises."""
+
+    look_every = 1
 
     def __init__(
         self,
@@ -268,6 +275,10 @@ class NativeProgram:
         self._check_begun()
         return self._program.loss()
 
+    def losses(self, count: int) -> list[float]:
+        """The last step's alone: a look at this engine costs nothing, so it is looked at after every step."""
+        return [self.loss()]
+
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """A copy [H, W, C] of the running average, or of the last step's raw output."""
         self._check_begun()
@@ -290,20 +301,22 @@ class NativeProgram:
         self._program.set_output(before)
         return evaluation
 
-    def state(self) -> State:
+    def state(self, prefix: str = "") -> State:
         """Everything a step depends on; ``average``, ``output``, ``loss`` only after the first step."""
-        state = {
-            f"{kind}/{name}": self._program.get(kind, name) for kind in STATE_ARRAYS for name in self._names
+        program = self._program
+        copies = {
+            f"{kind}/{name}": partial(program.get, kind, name)
+            for kind in STATE_ARRAYS
+            for name in self._names
         }
         if self.steps_done:
-            state["average"] = self._program.averaged()
-            state["output"] = self._program.output()
-            state["loss"] = np.array(self._program.loss())
+            copies |= {"average": program.averaged, "output": program.output}
+            copies["loss"] = lambda: np.array(program.loss())
         if self._z_is_stored:
-            state["input"] = self._program.get_input()
-        state["rng"] = np.array([self._program.seed], np.uint64)
-        state["step"] = np.array(self._program.steps_done, np.int64)
-        return state
+            copies["input"] = program.get_input
+        copies["rng"] = lambda: np.array([program.seed], np.uint64)
+        copies["step"] = lambda: np.array(program.steps_done, np.int64)
+        return {key: copy() for key, copy in copies.items() if key.startswith(prefix)}
 
     def load_state(self, state: State) -> None:
         """Sets what is given and keeps the rest; a full state continues bit for bit.

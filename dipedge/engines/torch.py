@@ -71,6 +71,10 @@ class TorchEngine:
         with memory_errors():
             return TorchProgram(prior, task, shape, settings, self._device)
 
+    def most_together(self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> int:
+        """1: the reference stays simple, and fits one after another."""
+        return 1
+
     def device(self) -> dict[str, str]:
         """The device's name, PyTorch's instruction set (on the CPU) and its version."""
         if self._device.type == "cuda":

@@ -47,6 +47,8 @@ class TorchProgram:
     In precision "fp64" every array that comes out is float64.
     """
 
+    look_every = 1
+
     def __init__(
         self,
         prior: Prior,
@@ -240,6 +242,10 @@ class TorchProgram:
             self._loss = self._data_term(self._last_output())
         return float(self._loss)
 
+    def losses(self, count: int) -> list[float]:
+        """The last step's alone: the reference is looked at after every step, as published code is."""
+        return [self.loss()]
+
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """The running average, or the last raw output, [H, W, C]."""
         output = self._last_output()
@@ -252,7 +258,7 @@ class TorchProgram:
 
     # State ------------------------------------------------------------------------------------------
 
-    def state(self) -> State:
+    def state(self, prefix: str = "") -> State:
         """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first one."""
         found: State = {}
         for name, parameter in self._parameters.items():
@@ -270,7 +276,7 @@ class TorchProgram:
             found["input"] = self._array(self._z)
         found["rng"] = np.array(self._generator.get_state().numpy())
         found["step"] = np.array(self.steps_done, np.int64)
-        return found
+        return {key: values for key, values in found.items() if key.startswith(prefix)}
 
     def _state_shapes(self) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {

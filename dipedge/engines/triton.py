@@ -26,10 +26,11 @@ except ModuleNotFoundError as error:
     ) from error
 
 from dipedge.engines.triton_fits import TritonFits
-from dipedge.engines.triton_program import LOOK_EVERY, TritonProgram
+from dipedge.engines.triton_program import TritonProgram
 
 PRECISIONS = {"auto": torch.bfloat16, "bf16": torch.bfloat16, "fp32": torch.float32}
 MIB = 2**20
+PIXELS_TOGETHER, MOST_TOGETHER = 2**21, 64
 SPARE = 256 * MIB  # what kernels, graphs and PyTorch itself take beside the fit
 
 
@@ -45,8 +46,6 @@ class TritonBatch:
         members: one program per fit; all but stepping them singly works as usual.
     """
 
-    look_every = LOOK_EVERY
-
     def __init__(self, fits: TritonFits) -> None:
         self._fits = fits
         self.members = tuple(TritonProgram(fits, fit) for fit in range(len(fits.seeds)))
@@ -60,8 +59,7 @@ class TritonBatch:
     def close(self) -> None:
         """Gives the memory of all fits back."""
         for member in self.members:
-            member.close()
-        self._fits.close()
+            member.let_go()
 
 
 class TritonEngine:
@@ -96,6 +94,19 @@ class TritonEngine:
         """
         return TritonProgram(self._fits(prior, task, shape, [settings]), 0)
 
+    def most_together(self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> int:
+        """As many as have 2 megapixels together, if they fit into half of the memory that is free.
+
+        One picture of 512 x 512 fills the GPU at its largest level only; what a step takes at the smaller
+        ones is mostly the launches' latency, which several fits share.
+        """
+        check_subsampled(prior, task, settings)
+        most = max(1, min(MOST_TOGETHER, PIXELS_TOGETHER // (shape[0] * shape[1])))
+        if self._device.type == "cuda":
+            needed = self._needed(prior, task, shape, settings)
+            most = max(1, min(most, self._free() // 2 // needed))
+        return most
+
     def compile_together(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Sequence[Settings]
     ) -> TritonBatch:
@@ -124,13 +135,20 @@ class TritonEngine:
             raise OutOfMemoryError(_too_large(needed, None), needed) from error
         return fits
 
-    def _check_memory(self, needed: int) -> None:
-        if self._device.type != "cuda":
-            return
+    @staticmethod
+    def _needed(prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> int:
+        """Bytes of device memory that one such fit takes."""
+        cell = PRECISIONS.get(settings.precision, torch.float32)
+        return TritonFits(prior, task, shape, [settings], cell, torch.device("meta")).bytes
+
+    def _free(self) -> int:
         free, _ = torch.cuda.mem_get_info(self._device)
         # What PyTorch holds and does not use is there for us too.
         free += torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-        if needed + SPARE > free:
+        return max(0, free - SPARE)
+
+    def _check_memory(self, needed: int) -> None:
+        if self._device.type == "cuda" and needed > (free := self._free()):
             raise OutOfMemoryError(_too_large(needed, free), needed)
 
     def device(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Buffers:
         self._sums: list[WeightSums] = []
         self._partials: list[Partials] = []
         self._floats = 0
-        self._widest = 1
+        self._scratch = 1 << 16
 
     def _zeros(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         tensor = torch.zeros((self.fits, *shape), dtype=dtype, device=self.device)
@@ -62,14 +62,17 @@ class Buffers:
 
     def layer(self, height: int, width: int, channels: int, slope: float, normed: bool = True) -> Layer:
         """A layer to be written, with or without a norm."""
-        self._widest = max(self._widest, channels)
+        self.scratch(3 * MAX_PROGRAMS * channels)
         norm = self.floats(4, channels) if normed else None
         return Layer(self.picture(height, width, channels), channels, norm, slope)
+
+    def scratch(self, floats: int) -> None:
+        """Says that a launch takes so many floats of scratch memory for each fit."""
+        self._scratch = max(self._scratch, floats)
 
     def gradient(self, layer: Layer, stored: bool = True) -> Gradient:
         """The gradient of ``layer``; not ``stored`` where its reader makes g anew."""
         _, height, width = layer.shape
-        self._widest = max(self._widest, layer.channels)
         values = self.picture(height, width, layer.channels) if stored else None
         return Gradient(values, self.floats(2, layer.channels))
 
@@ -93,8 +96,7 @@ class Buffers:
 
     def finish(self) -> tuple[Scratch, torch.Tensor, Collected]:
         """After all planning: scratch memory, the partial sums of all weights, and how they are collected."""
-        needed = self.fits * MAX_PROGRAMS * 3 * self._widest
-        partials = torch.zeros(max(needed, 1 << 16), device=self.device)
+        partials = torch.zeros(self.fits * self._scratch, device=self.device)
         counters = torch.zeros(self.fits * COUNTERS, dtype=torch.int32, device=self.device)
         weights = torch.zeros(max(self._floats, 1), device=self.device)
         self.bytes += 4 * (partials.numel() + counters.numel() + weights.numel())

@@ -71,7 +71,7 @@ class TritonFits:
     @property
     def bytes(self) -> int:
         """Memory of everything that was planned."""
-        return self.buffers.bytes + self.parameters.bytes
+        return self.buffers.bytes + self.parameters.bytes + self._optimiser.bytes
 
     @property
     def input(self) -> Input:

@@ -14,13 +14,18 @@ import torch
 
 from dipedge.engines.initial import initial_frequencies
 from dipedge.engines.triton_decimation import Decimated, Pooled
-from dipedge.engines.triton_layers import Convolution, Normed, Packed, Plan, Pointwise, Taps, packed
+from dipedge.engines.triton_layers import Convolution, Normed, Packed, Part, Plan, Pointwise, Taps, packed
 from dipedge.kernels.conv_norm_act.triton_conv_padding import fold
-from dipedge.kernels.fourier_mlp.triton import first_layer, first_layer_backward, parts_rows, sums_rows
+from dipedge.kernels.fourier_mlp.triton import first_layer, parts_rows
+from dipedge.kernels.fourier_mlp.triton_backward import (
+    Cut,
+    features_backward,
+    first_layer_backward,
+    weight_partials,
+)
 from dipedge.kernels.fourier_mlp.triton_tables import (
     Side,
     features,
-    features_backward,
     frequency_gradient,
     tables,
 )
@@ -42,10 +47,15 @@ class FourierFirst:
         self._plan, self._sides, self._stride, self._adds = plan, sides, stride, adds
         height, width = (-(-side.count // stride) for side in (sides[1], sides[0]))
         self.normed = Normed(plan, name, (height, width, channels))
-        self._weight = plan.parameters.value(f"{name}.conv.weight")
-        self._dweight = plan.parameters.gradient(f"{name}.conv.weight")
-        self._parts = plan.buffers.floats(parts_rows(width, height), channels)
-        self._sums = plan.buffers.floats(sums_rows(width, height), channels)
+        weight = f"{name}.conv.weight"
+        self._weight = plan.parameters.value(weight)
+        slot, buffers = plan.parameters.slots[weight], plan.buffers
+        self._parts = buffers.floats(parts_rows(width, height), channels)
+        self._sums = buffers.weight_sums(slot.offset, weight_partials(width, height), slot.shape)
+        buffers.scratch(Cut(height, width, channels).floats)
+
+    def reserve(self) -> None:
+        """Nothing: there is no picture to give a gradient to."""
 
     def forward(self) -> None:
         own = self.normed
@@ -57,8 +67,8 @@ class FourierFirst:
     def backward(self, incoming: Gradient, by_input: bool) -> None:
         """``by_input`` is not asked for: what learned frequencies need goes into the sides' gradients."""
         first_layer_backward(
-            incoming, self.normed.layer, *self._sides, self._stride, self._weight, self._sums,
-            self._dweight, self._plan.scratch, add=self._adds,
+            incoming, self.normed.layer, *self._sides, self._stride, self._weight, self._parts,
+            self._sums.tensor, self._plan.scratch, add=self._adds,
         )  # fmt: skip
 
 
@@ -83,17 +93,20 @@ class Input:
         self.shape = size
         fourier = isinstance(self._encoding, Fourier)
         self._learned = fourier and self._encoding.learned
-        first = plan.network.levels[0]
-        pointwise = first.kernel_down == 1 and plan.network.downsample == "stride"
-        pointwise = pointwise and (not first.skip or first.kernel_skip == 1)
+        first, way = plan.network.levels[0], plan.network.downsample
         noisy = prior.perturbation > 0 and prior.perturb == "input"
-        self.separable = fourier and pointwise and not noisy and not wants_gradient
-        self.wants_gradient = not self.separable and (wants_gradient or self._learned)
+        apart = fourier and not noisy and not wants_gradient
+        # Which readers take columns and rows apart, so that no picture is made for them.
+        self._skip_apart = apart and first.kernel_skip == 1 and first.skip > 0
+        self._down_apart = apart and first.kernel_down == 1 and way == "stride"
+        made = not self._down_apart or (first.skip > 0 and not self._skip_apart)
+        self.wants_gradient = made and (wants_gradient or self._learned)
         self.z: torch.Tensor | None = None
         self._packs: dict[int, Packed] = {}
         if fourier:
             self._plan_features(positions)
-        if not self.separable:
+        self._picture: Layer | None = None
+        if made:
             self._plan_picture(fourier)
 
     def _plan_features(self, positions: Positions | None) -> None:
@@ -117,9 +130,11 @@ class Input:
             self._frequencies = self._plan.parameters.value("encoding.frequencies")
             self._dfrequencies = self._plan.parameters.gradient("encoding.frequencies")
         else:
-            known = torch.from_numpy(np.asarray(initial_frequencies(self._encoding), np.float32))
+            known = torch.from_numpy(np.asarray(initial_frequencies(self._encoding), np.float64))
             self._frequencies = known.repeat(buffers.fits, 1).to(buffers.device)
-        self._drawn = buffers.floats(n)
+        # Rounded to float32, a perturbed frequency would move angles of 256 radians.
+        self._drawn = torch.zeros((buffers.fits, n), dtype=torch.float64, device=buffers.device)
+        self._of_seen = buffers.floats(n)
         self._used = self._frequencies
 
     def _plan_picture(self, fourier: bool) -> None:
@@ -129,6 +144,8 @@ class Input:
         else:
             self.z = buffers.floats(height, width, self.channels)
             self._picture = Layer(self.z, self.channels)
+        if fourier and self._learned:
+            buffers.scratch(Cut(height, width, self.channels).floats)
         if self.wants_gradient:
             self.gradient = buffers.picture(height, width, self.channels)
 
@@ -136,7 +153,7 @@ class Input:
 
     def skip(self, plan: Plan, name: str, level: Level) -> Convolution:
         """The largest level's skip, before ``down``."""
-        if self.separable:
+        if self._skip_apart:
             return FourierFirst(plan, name, self._seen or self._whole, 1, level.skip)
         # A pointwise skip reads from within the copy that the way down needs anyway.
         kernel = level.kernel_skip
@@ -147,10 +164,8 @@ class Input:
 
     def down(self, plan: Plan, name: str, level: Level) -> Convolution:
         """The largest level's way down."""
-        if self.separable:
-            return FourierFirst(
-                plan, name, self._whole, 2, level.down, adds=self._seen is None and level.skip > 0
-            )
+        if self._down_apart:
+            return FourierFirst(plan, name, self._whole, 2, level.down, adds=self._adds)
         way, copy = plan.network.downsample, self._copy(level.kernel_down)
         if way == "max":
             return Pooled(plan, name, copy, level.down, level.kernel_down)
@@ -159,6 +174,11 @@ class Input:
         if level.kernel_down == 1:
             return Pointwise(plan, name, copy.inside(), level.down, 2)
         return Taps(plan, name, copy, level.down, level.kernel_down, 2)
+
+    @property
+    def _adds(self) -> bool:
+        """Whether the skip has written the gradients of the same tables before."""
+        return self._skip_apart and self._seen is None
 
     def _copy(self, kernel: int) -> Packed:
         return packed(self._plan, self._packs, (*self.shape, self.channels), (kernel - 1) // 2)
@@ -174,7 +194,7 @@ class Input:
         """What no step changes."""
         if isinstance(self._encoding, Fourier) and not self._moves:
             tables(self._frequencies, *self._whole)
-            if not self.separable:
+            if self._picture:
                 features(*self._whole, self._picture.values)
 
     def prepare(self, noisy: bool) -> None:
@@ -184,10 +204,11 @@ class Input:
         if isinstance(self._encoding, Fourier) and self._moves:
             self._used = self._frequencies
             if noisy and prior.perturb == "frequencies":
-                perturb(self._frequencies, self._drawn, prior.perturbation, self._seeds, self._step)
+                self._drawn.copy_(self._frequencies)
+                perturb(self._drawn, self._drawn, prior.perturbation, self._seeds, self._step)
                 self._used = self._drawn
             tables(self._used, *self._whole)
-            if not self.separable:
+            if self._picture:
                 features(*self._whole, self._picture.values)
         noise = (prior.perturbation, self._seeds, self._step)
         for copy in self._packs.values():
@@ -198,23 +219,26 @@ class Input:
         if self._seen is not None:
             tables(self._used, *self._seen)
 
-    def backward(self, plan: Plan, readers: Sequence[Convolution], folded: torch.Tensor | None) -> None:
-        """The readers' weight gradients; that by z or by the frequencies, if there is one."""
-        parts = [
-            reader.backward(reader.normed.gradient, by_input=self.wants_gradient)
-            for reader in sorted(readers, key=lambda r: getattr(r, "_adds", False))
-        ]
+    def backward(self, plan: Plan, readers: Sequence[Convolution]) -> None:
+        """The weight gradients of ``readers``, the way down first; that by z or by the frequencies."""
+        parts: list[Part] = []
+        for reader in sorted(
+            readers, key=lambda reader: reader is readers[0]
+        ):  # the skip before the way down
+            part = reader.backward(reader.normed.gradient, by_input=self.wants_gradient)
+            if part is not None:
+                parts.append(part)
         if self.wants_gradient:
             self._add_up(parts)
             if self._learned:
-                features_backward(self.gradient, *self._whole)
+                features_backward(self.gradient, *self._whole, plan.scratch, add=self._adds)
         if self._learned:
             frequency_gradient(*self._whole, self._dfrequencies)
             if self._seen is not None:
-                frequency_gradient(*self._seen, self._drawn)
-                self._dfrequencies.add_(self._drawn)
+                frequency_gradient(*self._seen, self._of_seen)
+                self._dfrequencies.add_(self._of_seen)
 
-    def _add_up(self, parts: Sequence[object]) -> None:
+    def _add_up(self, parts: Sequence[Part]) -> None:
         """The parts of one or two readers; rarely wanted, so plainly one after the other."""
         plan = self._plan
         total = torch.zeros_like(self.gradient)

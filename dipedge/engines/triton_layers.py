@@ -20,12 +20,14 @@ from dipedge.kernels.conv_norm_act.triton_backward import Head, pointwise_backwa
 from dipedge.kernels.conv_norm_act.triton_conv import convolve
 from dipedge.kernels.conv_norm_act.triton_conv_backward import (
     convolve_backward_input,
-    convolve_backward_weight,
-    convolve_weight_partials,
     gradient_margins,
     output_gradient,
 )
 from dipedge.kernels.conv_norm_act.triton_conv_padding import fold, pack
+from dipedge.kernels.conv_norm_act.triton_conv_weight import (
+    convolve_backward_weight,
+    convolve_weight_partials,
+)
 from dipedge.kernels.gpu.launch import Scratch
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.priors import Hourglass
@@ -190,7 +192,7 @@ class Taps:
             self.layer = buffers.layer(*shape, plan.network.slope, normed=False)
         self._weight = plan.parameters.cell(weight)
         slot = plan.parameters.slots[weight]
-        parts = convolve_weight_partials(*shape[:2], into, channels, kernel, stride)
+        parts = convolve_weight_partials(*shape[:2], into, channels, kernel, buffers.cell.itemsize)
         self._sums = buffers.weight_sums(slot.offset, parts, slot.shape)
         before, after = gradient_margins(kernel, stride)
         self.dc = buffers.picture(shape[0] + before + after, shape[1] + before + after, channels)

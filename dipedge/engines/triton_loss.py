@@ -7,8 +7,10 @@ import torch
 from dipedge.engines.checks import target_shape
 from dipedge.engines.triton_layers import Normed, Plan
 from dipedge.kernels.conv_norm_act.triton_backward import Head
-from dipedge.kernels.residual_loss.triton import head_forward
-from dipedge.kernels.residual_loss.triton_decimated import DecimatedTerm
+from dipedge.kernels.lanczos_conv.triton import lines_shape
+from dipedge.kernels.lanczos_conv.triton_tables import Filter, filter_of
+from dipedge.kernels.residual_loss.triton import head_forward, running_average
+from dipedge.kernels.residual_loss.triton_lanczos import decimate_loss
 from dipedge.kernels.residual_loss.triton_loss import head_backward, head_loss, weight_partials
 from dipedge.tasks import Task
 
@@ -49,10 +51,12 @@ class DataTerm:
         self._bias_sums = buffers.weight_sums(slots["head.conv.bias"].offset, parts, (out, 1, 1, 1))
         dlogit = buffers.floats(*top.layer.shape[1:], out)
         self.head = Head(dlogit, self._weight, top.gradient.means)
-        self._decimated: DecimatedTerm | None = None
+        self._filter: Filter | None = None
         if self._term.kind == "lanczos":
             scale, lobes = self._term.scale, self._term.lobes
-            self._decimated = DecimatedTerm(buffers.fits, shape, scale, lobes, buffers.device)
+            self._filter = filter_of(*shape[:2], scale, lobes, buffers.device)
+            self._lines = buffers.floats(*lines_shape(buffers.fits, shape[1], shape[2])[1:])
+            self._residual = buffers.floats(*self.target.shape[1:])
 
     def _backward_arguments(self) -> tuple[object, ...]:
         top, plan = self._top, self._plan
@@ -71,7 +75,7 @@ class DataTerm:
         average, keep = (None, None) if sampled else (self.average, self.keep)
         sigmoid = self._plan.network.sigmoid
         layer, weight, bias = self._top.layer, self._weight, self._bias
-        if self._decimated is None:
+        if self._filter is None:
             head_loss(
                 layer, weight, bias, self.target, self.output, self.losses, self._step,
                 *self._backward_arguments(), mask=self.mask, positions=self._positions, average=average,
@@ -79,9 +83,10 @@ class DataTerm:
             )  # fmt: skip
             return
         head_forward(layer, weight, bias, self.output, None, average, keep, sigmoid)
-        self._decimated.loss(
-            self.output, self.target, self.head.dlogit, self.losses, self._step, sigmoid, self._plan.scratch
-        )
+        decimate_loss(
+            self.output, self.target, self._filter, self._lines, self._residual, self.head.dlogit,
+            self.losses, self._step, self._plan.scratch, sigmoid,
+        )  # fmt: skip
         dlogit, *rest = self._backward_arguments()
         head_backward(layer, weight, dlogit, *rest)
 
@@ -92,4 +97,4 @@ class DataTerm:
 
     def take_into_average(self) -> None:
         """average keep + output (1 - keep), of the whole output of a sampled fit."""
-        self.average.mul_(self.keep).addcmul_(self.output, 1 - self.keep)
+        running_average(self.output, self.average, self.keep)

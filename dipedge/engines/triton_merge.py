@@ -15,14 +15,11 @@ from dipedge.kernels.conv_norm_act.triton_backward import MergeSums, pointwise_b
 from dipedge.kernels.conv_norm_act.triton_conv_padding import fold
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_backward import (
-    blend_backward,
-    blend_partials,
-    merge_backward_deep,
-    merge_backward_skip,
-)
+from dipedge.kernels.upsample_merge.triton_backward import merge_backward_deep, merge_backward_skip
 from dipedge.kernels.upsample_merge.triton_blend import blend
-from dipedge.kernels.upsample_merge.triton_padded import gather, merge_backward_sums, merge_padded
+from dipedge.kernels.upsample_merge.triton_blend_backward import blend_backward, blend_partials
+
+# TMP
 from dipedge.kernels.upsample_merge.triton_statistics import merge_statistics
 
 Axes = tuple[Axis, Axis]  # of rows and of columns
@@ -54,7 +51,7 @@ class _Merge:
             self._plan.network.bn_eps, self._norm, self._plan.scratch,
         )  # fmt: skip
 
-    def _finish(self, u: torch.Tensor, dskip: torch.Tensor | None) -> None:
+    def _finish(self, u: torch.Tensor, dskip: torch.Tensor | None, offset: int) -> None:
         """The gradients of both branches, from those by the enlarged one (gathered) and by the skip."""
         deep, skip, scratch = self._deep, self._skip, self._plan.scratch
         merge_backward_deep(
@@ -63,7 +60,7 @@ class _Merge:
         )  # fmt: skip
         if skip is not None:
             merge_backward_skip(
-                dskip, skip.layer, self._norm, self._skip_means,
+                dskip, offset, skip.layer, self._norm, self._skip_means,
                 skip.gradient, skip.dgamma, skip.dbeta, scratch,
             )  # fmt: skip
 
@@ -89,7 +86,7 @@ class PointwiseUp(_Merge):
         parts = weight_partials(low_h, low_w, d, channels, buffers.cell.itemsize)
         self._sums = buffers.weight_sums(offset, parts, (channels, 1, 1, d), pitch=d + s)
         if s:
-            parts = blend_partials(low_h, low_w, channels)
+            parts = blend_partials(low_h, low_w, axes[0].step)
             self._skip_sums = buffers.weight_sums(offset + d, parts, (channels, 1, 1, s), pitch=d + s)
         self._z = Layer(buffers.picture(low_h, low_w, channels), channels)
         self._dz = buffers.picture(low_h, low_w, channels)
@@ -121,7 +118,7 @@ class PointwiseUp(_Merge):
             self._dz, self._z, self._deep.layer, self._weight_deep, self._sums.tensor, plan.scratch,
             factor=self._norm[:, 2, :d], to=self._u, sums=sums,
         )  # fmt: skip
-        self._finish(self._u, self._dskip)
+        self._finish(self._u, self._dskip, 0)
 
 
 class PaddedUp(_Merge):
@@ -168,4 +165,4 @@ class PaddedUp(_Merge):
         self._means.copy_(self._all_means[:, :, :d])
         if self._skip is not None:
             self._skip_means.copy_(self._all_means[:, :, d:])
-        self._finish(self._u, self._d_merged[..., d:])
+        self._finish(self._u, self._d_merged, d)

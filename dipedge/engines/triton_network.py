@@ -176,6 +176,6 @@ class LevelPlan:
         finish(self._plan, self.down.normed, [self.refine], None)
         readers = [reader for reader in (self.down, self.skip) if reader]
         if isinstance(self._source, Input):
-            self._source.backward(self._plan, readers, self._folded)
+            self._source.backward(self._plan, readers)
         else:
             finish(self._plan, self._source, readers, self._folded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
 
@@ -104,10 +106,13 @@ class TritonProgram:
         Raises:
             EngineError: of one of several fits, which step together.
         """
+        self._check_alone()
+        self._fits.step(count)
+
+    def _check_alone(self) -> None:
         if len(self._fits.seeds) > 1:
             raise EngineError("this fit steps together with others; step them all")
         self.check_ready()
-        self._fits.step(count)
 
     def _check_begun(self) -> None:
         if self.steps_done == 0:
@@ -120,10 +125,10 @@ class TritonProgram:
 
     def losses(self, count: int) -> list[float]:
         """Those of the last ``count`` steps, oldest first; at most 1024 are remembered."""
-        kept = self._fits.term.losses[self._fit]
-        last = self.steps_done - 1
-        found = kept.cpu().numpy()
-        return [float(found[step % len(found)]) for step in range(last - count + 1, last + 1)]
+        self._check_begun()
+        kept = self._fits.term.losses[self._fit].cpu().numpy()
+        first = self.steps_done - min(count, self.steps_done, len(kept))
+        return [float(kept[step % len(kept)]) for step in range(first, self.steps_done)]
 
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """A copy [H, W, C] of the running average, or of the last step's raw output."""
@@ -139,8 +144,8 @@ class TritonProgram:
         return self._fits.term.output[self._fit].flatten(0, 1)[indices].cpu().numpy()
 
     def evaluate(self) -> Evaluation:
-        """Forward and backward at the current weights and the unperturbed z."""
-        self.check_ready()
+        """Forward and backward at the current weights and the unperturbed z; raises as ``step``."""
+        self._check_alone()
         fits, fit = self._fits, self._fit
         output = fits.evaluate()
         gradients = {name: fits.parameters.get("grad", fit, name) for name in fits.parameters.slots}
@@ -151,23 +156,33 @@ class TritonProgram:
 
     # State ------------------------------------------------------------------------------------------
 
-    def state(self) -> State:
+    def state(self, prefix: str = "") -> State:
         """Everything a step depends on; ``average``, ``output``, ``loss`` only after the first step."""
         fits, fit = self._fits, self._fit
-        state = {
-            f"{kind}/{name}": fits.parameters.get(kind, fit, name)
+        copies = {
+            f"{kind}/{name}": partial(fits.parameters.get, kind, fit, name)
             for kind in STATE_ARRAYS
             for name in fits.parameters.slots
         }
         if self.steps_done:
-            state["average"] = self.estimate()
-            state["output"] = self.estimate(averaged=False)
-            state["loss"] = np.array(self.loss())
+            copies["average"] = self.estimate
+            copies["output"] = partial(self.estimate, averaged=False)
+            copies["loss"] = lambda: np.array(self.loss())
         if self._z_is_stored and self._z_is_set:
-            state["input"] = fits.input.z[fit].cpu().numpy().copy()
-        state["rng"] = np.array([fits.seeds[fit]], np.uint64)
-        state["step"] = np.array(self.steps_done, np.int64)
-        return state
+            copies["input"] = lambda: fits.input.z[fit].cpu().numpy().copy()
+        copies["rng"] = lambda: np.array([fits.seeds[fit]], np.uint64)
+        copies["step"] = lambda: np.array(self.steps_done, np.int64)
+        return {key: copy() for key, copy in copies.items() if key.startswith(prefix)}
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """What ``load_state`` takes."""
+        fits = self._fits
+        named = fits.prior.parameter_shapes(self.shape[2])
+        shapes = {f"{kind}/{name}": tuple(shape) for kind in STATE_ARRAYS for name, shape in named.items()}
+        shapes |= {"average": self.shape, "output": self.shape, "loss": (), "rng": (1,), "step": ()}
+        if not self._computed:
+            shapes["input"] = (*self.shape[:2], fits.prior.encoding.channels)
+        return shapes
 
     def load_state(self, state: State) -> None:
         """Sets what is given and keeps the rest; a full state continues bit for bit.
@@ -175,10 +190,7 @@ class TritonProgram:
         Raises:
             InputError: an unknown key, or an array of another shape; nothing is changed then.
         """
-        shapes = {key: value.shape for key, value in self.state().items()}
-        shapes |= {"average": self.shape, "output": self.shape, "loss": ()}
-        if not self._computed:
-            shapes["input"] = (*self.shape[:2], self._fits.prior.encoding.channels)
+        shapes = self._shapes()
         for key, value in state.items():
             if key not in shapes:
                 raise InputError(f"the state has an unknown entry {key!r}")
@@ -208,7 +220,15 @@ class TritonProgram:
             fits.parameters.set(kind, fit, key[len(kind) + 1 :], value)
 
     def close(self) -> None:
-        """Gives the memory back; using the program afterwards raises ``EngineError``."""
+        """Gives the memory back; using the program afterwards raises ``EngineError``.
+
+        Of one of several fits it does nothing: they are closed together.
+        """
+        if "_fits" in self.__dict__ and len(self._fits.seeds) == 1:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Closes it, whether alone or not."""
         fits = self.__dict__.pop("_fits", None)
-        if fits is not None and len(fits.seeds) == 1:
+        if fits is not None:
             fits.close()

@@ -28,6 +28,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -51,12 +52,16 @@ class Partials:
         size: how many values it has.
         begin: of the first fit's partial sums [B, count, size] in their own flat vector.
         count: P, how many there are.
+        rows, pitch: the values stand in so many rows, each ``pitch`` after the last, in the flat vectors
+            (columns of a larger matrix); together in the partial sums. One row: together there too.
     """
 
     offset: int
     size: int
     begin: int
     count: int
+    rows: int = 1
+    pitch: int = 0
 
 
 class Collected:
@@ -70,14 +75,15 @@ class Collected:
     def __init__(self, parameters: Sequence[Partials], device: Any) -> None:
         rows = []
         for at in parameters:
-            for first in range(0, at.size, VALUES):
-                length = min(VALUES, at.size - first)
-                stride = at.count * at.size
-                rows.append((at.offset + first, length, at.begin + first, at.count, at.size, stride))
+            width = at.size // at.rows
+            for row, first in product(range(at.rows), range(0, width, VALUES)):
+                length = min(VALUES, width - first)
+                to, begin = at.offset + row * at.pitch + first, at.begin + row * width + first
+                rows.append((to, length, begin, at.count, at.size, at.count * at.size))
         self.rows = len(rows)
         self.table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 6).to(device)
         # Sizes and places that are whole groups of four allow loads of 16 bytes.
-        self.whole = all(not (at.offset | at.size | at.begin) & 3 for at in parameters)
+        self.whole = all(not (row[0] | row[1] | row[2] | row[4]) & 3 for row in rows)
 
 
 @triton.jit

@@ -42,6 +42,12 @@ In bf16 the same passes run over 16-bit cells; products take pairs of values (pr
 AMX tiles where there are any (product_amx.h): 950 to 1380 GFLOP/s per core against 221 in float32. The
 outer product wants pixels in pairs, so a source row is transposed once (2 us for 96 x 128) and serves all
 its taps; AMX reaches 400 to 840 GFLOP/s there. vdpbf16ps alone: 124 on that core, half of float32.
+
+Triton version with several taps (triton_conv.py). The activated source is written out with its padding
+once; then the window of an output pixel is one run of taps and channels and the convolution an implicit
+product without conditions, with the statistics of y in its epilogue. Backward, dc is written once into a
+buffer with a border of zeros; the gradient by the padded input is folded back as a gather. Six launches.
+The same by the library's convolution stands in triton_library.py; which is faster is not measured yet.
 """
 
 from dataclasses import dataclass

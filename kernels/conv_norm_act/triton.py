@@ -98,7 +98,7 @@ def _product(
 
 
 @triton.jit
-def _forward(
+def pointwise_kernel(
     x, norm_x, factor, weight, y, rows, counters, gamma, beta, norm_y,
     width, pixels, programs, xb, xh, fb, wb, yb, gb, slope, eps,
     XS: tl.constexpr, WS: tl.constexpr, YS: tl.constexpr, I: tl.constexpr, O: tl.constexpr,
@@ -175,7 +175,7 @@ def pointwise(
     nothing = scratch.partials
     normed = output.norm is not None
     gpu.launch(
-        _forward, (count, -(-out // n), fits),
+        pointwise_kernel, (count, -(-out // n), fits),
         x, nothing if source.norm is None else source.norm, nothing if factor is None else factor,
         weight, y, scratch.partials, scratch.counters, gamma if normed else nothing,
         beta if normed else nothing, output.norm if normed else nothing,

@@ -168,7 +168,7 @@ def _handed_over(
 
 
 @triton.jit
-def _backward(
+def pointwise_backward_kernel(
     gradient, y, norm_y, means_y, dlogit, head, x, norm_x, factor, weight, extra, dweight, dx_out, norm_h,
     rows, counters, means, dgamma, dbeta, width, pixels, of_pixels, programs,
     gb, yb, lb, hb, xb, xh, fb, wb, eb, eh, db, nb, vb, cb, slope_y, slope_x,
@@ -239,7 +239,7 @@ def _store_weights(to, factor, dw, o, k, O: tl.constexpr, I: tl.constexpr, FACTO
 
 @dataclass(frozen=True)
 class _Sums:
-    """The arguments of ``_backward`` for the sums that go out."""
+    """The arguments of the kernel for the sums that go out."""
 
     kind: int
     norm: Any
@@ -336,7 +336,7 @@ def _launch(
     means = head.means if head else (given.means if given else nothing)
     target, more = (to if dx else nothing), (nothing if extra is None else extra)
     gpu.launch(
-        _backward, (count, groups, fits),
+        pointwise_backward_kernel, (count, groups, fits),
         g, y, nothing if output.norm is None else output.norm, means, head.dlogit if head else nothing,
         head.weight if head else nothing, x, nothing if source.norm is None else source.norm,
         nothing if factor is None else factor, weight, more, partials, target, sums.norm,

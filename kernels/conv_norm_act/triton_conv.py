@@ -21,22 +21,26 @@ gradient by the input and that by the weights: 98 us each at 790 TFLOP/s. Memory
     backward_weight  reads dc and padded; 26 partial sums of 590 KB        150 MB    35 us   98 us of products
     fold             reads dpadded and y, writes g                         201 MB    47 us
 
-So a layer cannot take less than about 0.42 ms with six launches. What the products fetch from the L2 counts
-as much: a tile of M pixels by N outputs fetches 2 (1/M + 1/N) bytes per multiply-add. With 256 by 128 that is
-0.9 GB for a product, 150 to 165 us at the 5.5 to 6 TB/s of an H200's L2; with 128 by 128 1.2 GB. Hence the
-largest tile: 256 pixels by 128 outputs, K = 64, 8 warps, 128 accumulators a thread. Small levels get small
-tiles instead (``tile_sizes``), because there programs are short of, not bytes.
+So a layer cannot take less than about 0.42 ms with six launches (98 us three times, and the passes before and
+behind). What the products fetch from the L2 counts as much: a tile of M pixels by N outputs fetches 2 (1/M +
+1/N) bytes per multiply-add. With 256 by 128 that is 0.9 GB for a product, 150 to 165 us at the 5.5 to 6 TB/s
+of an H200's L2; with 128 by 128 1.2 GB. Hence the largest tile: 256 pixels by 128 outputs, K = 64, 8 warps,
+128 accumulators a thread. Small levels get small tiles instead (``tile_sizes``), because programs are what
+they lack there.
 
-Registers and stack: sm_80 REG80, sm_90 REG90; all without spills at 128 channels.
+A tile's moments join those of the tiles before in the program's own row of memory: kept in registers through
+the products they take 64 of each thread's 255 and spill. Registers for 128 outputs, sm_80 / sm_90: 210 / 243
+from 128 channels, 254 / 248 from 132, no stack; 128 by 128 tiles on sm_80. Four steps of 48 KB are in flight
+on sm_90.
 
-Considered and left. Padding while loading (reflection index and activation once per tap: 9 times the work of
-the epilogue of nobody); splitting the sum over taps among programs at small levels (another pass over partial
-sums); tensor descriptors (they fetch such boxes with one instruction, but do not exist on sm_80: the first
-thing to try on an H200); dpadded folded in the epilogue of backward_input (it would save 134 MB of traffic,
-but needs the border's sums of other tiles: a second launch for the border alone).
+Considered and left. Padding while loading: the reflected index and the activation once per tap, and no
+asynchronous copies. Splitting the sum over taps among programs at small levels: another pass over partial
+sums. Tensor descriptors fetch such boxes with one instruction, but do not exist on sm_80: the first thing to
+try on an H200. Folding dpadded in the epilogue of backward_input saves 134 MB of traffic, but the border
+needs sums of other tiles, so a second launch for the border alone: the second thing to try.
 
 Which is faster, these kernels or the library's convolution on the same padded buffers (triton_library.py),
-has not been measured: no GPU was at hand. Nobody has chosen yet.
+has not been measured, because no GPU was at hand. The default stays open until it is.
 """
 
 from __future__ import annotations
@@ -64,13 +68,16 @@ def tile_sizes(pixels: int, channels: int, columns: int, cell: int) -> tuple[int
     They follow from the size of one picture alone, so that a fit gives the same bits in any company.
     """
     m, n, k = LARGEST[cell]
-    if shared_memory() < 128 << 10:
+    if shared_memory() < 200 << 10:  # not an H100 or H200: registers are short too
         m = min(m, 128)
     m, n, k = m, gpu.block(channels, n), gpu.block(columns, k)
 
     def count() -> int:
         return -(-pixels // m) * -(-channels // n)
 
+    # Down to 64 by 64 the tensor cores of sm_90 take whole tiles, and squares fetch least.
+    while count() < ENOUGH and max(m, n) > 64:
+        m, n = (m // 2, n) if m >= n else (m, n // 2)
     while count() < ENOUGH and m > 32:
         m //= 2
     while count() < ENOUGH and n > 32:
@@ -139,6 +146,24 @@ def _window_product(
 
 
 @triton.jit
+def _add_moments(row, values, valid, o, count, O: tl.constexpr):
+    """Joins a tile's moments with those of the ``count`` pixels before, which lie in this program's row.
+
+    Kept in registers through the products they would take 64 of each thread's 255, and spill.
+    """
+    inside = o < O
+    pixels, mean, squares = tile_moments(values, valid)
+    tl.debug_barrier()  # what other threads of the program stored is seen
+    before = inside & (tl.zeros_like(mean) + count > 0)
+    mean_before = tl.load(row + o, mask=before, other=0.0, cache_modifier=".cg")
+    squares_before = tl.load(row + O + o, mask=before, other=0.0, cache_modifier=".cg")
+    count, mean, squares = joined(count, mean_before, squares_before, pixels, mean, squares)
+    tl.debug_barrier()  # all have read before any writes
+    store_moments(row, o, inside, count, mean, squares, O)
+    return count
+
+
+@triton.jit
 def _convolve(
     padded, weight, y, rows, counters, gamma, beta, norm, padded_width, width, pixels, programs,
     pb, wb, yb, cb, bb, eps,
@@ -151,9 +176,8 @@ def _convolve(
     weight += b * wb
     y += b * yb
     o = group * N + tl.arange(0, N)
+    rows += b * programs * 3 * O
     count = 0.0
-    mean = tl.zeros([N], tl.float32)
-    squares = tl.zeros([N], tl.float32)
     for tile in range(p, tl.cdiv(pixels, M), programs):
         m = tile * M + tl.arange(0, M)
         valid = (m < pixels)[:, None]
@@ -168,11 +192,8 @@ def _convolve(
         stored = as_cells(total, y.dtype.element_ty)
         tl.store(y + m[:, None].to(tl.int64) * YS + o[None, :], stored, mask=valid & (o < O)[None, :])
         if NORM:
-            pixels_here, of_tile, off = tile_moments(stored.to(tl.float32), valid)
-            count, mean, squares = joined(count, mean, squares, pixels_here, of_tile, off)
+            count = _add_moments(rows + p * 3 * O, stored.to(tl.float32), valid, o, count, O)
     if NORM:
-        rows += b * programs * 3 * O
-        store_moments(rows + p * 3 * O, o, o < O, count, mean, squares, O)
         finish_norm(
             rows, counters + b * COUNTERS + group, programs, gamma + b * cb, beta + b * bb,
             norm + b * 4 * O, o, o < O, eps, O, P,

@@ -11,7 +11,13 @@ is even or odd: with q = 2 v + r and a = 2 t + r, u = v - t. So programs are spl
 pixels (grid axis 1), each with its own taps (4, 2, 2 and 1 of 9): no product is wasted, no zeros are
 interleaved.
 
-As forward, the window of one pixel is a run of columns (taps and channels of dc), walked K at a time.
+As forward, the window of one pixel is a run of columns (taps and channels of dc), walked K at a time. A merge
+has 132 channels: as two blocks of 128 they would double the products, so the 4 share the loads of the 128 as
+a second, narrow sum (240 registers on sm_90, no stack).
+
+Registers at 128 channels, sm_80 / sm_90: output_gradient 102 / 106 (two programs of 8 warps to a
+multiprocessor), backward_input 184 / 204, with stride 2 254 / 208; no stack. dc could be made while loading
+instead of by ``output_gradient``: 9 times the loads of g and y and no asynchronous copies any more; left.
 """
 
 from __future__ import annotations
@@ -87,12 +93,12 @@ def output_gradient(gradient: Gradient, layer: Layer, out: Any, margins: tuple[i
 
 @triton.jit
 def _transposed_product(
-    place, weight, c, total, width, first_row, first_column,
+    place, weight, c, total, more, width, first_row, first_column,
     S: tl.constexpr, I: tl.constexpr, O: tl.constexpr, KERNEL: tl.constexpr, STRIDE: tl.constexpr,
-    K: tl.constexpr,
+    N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Adds to ``total`` [M, N] what the windows of dc at ``place`` [M, 1] give: those of taps
-    first + STRIDE t, the last of them first."""
+    first + STRIDE t, the last of them first. ``more`` is the same for the R channels after the N."""
     down = (KERNEL - first_row + STRIDE - 1) // STRIDE
     across = (KERNEL - first_column + STRIDE - 1) // STRIDE
     taps = down * across
@@ -107,17 +113,21 @@ def _transposed_product(
             dc = tl.load(cell, mask=(start + tl.arange(0, K) < taps * S)[None, :], other=0.0)
         a = first_row + STRIDE * (down - 1 - row)
         b = first_column + STRIDE * (across - 1 - column)
+        at = weight + (o * (KERNEL * KERNEL * I) + (a * KERNEL + b) * I)[:, None]
         there = exists[:, None] & (c < I)[None, :]
-        at = (o * (KERNEL * KERNEL * I) + (a * KERNEL + b) * I)[:, None] + c[None, :]
-        total = added_product(dc, tl.load(weight + at, mask=there, other=0.0), total)
-    return total
+        total = added_product(dc, tl.load(at + c[None, :], mask=there, other=0.0), total)
+        if R > 0:
+            rest = N + tl.arange(0, R)
+            there = exists[:, None] & (rest < I)[None, :]
+            more = added_product(dc, tl.load(at + rest[None, :], mask=there, other=0.0), more)
+    return total, more
 
 
 @triton.jit
 def _backward_input(
     dc, weight, dpadded, height, width, dc_width, programs, db, wb, pb,
     DS: tl.constexpr, PS: tl.constexpr, I: tl.constexpr, O: tl.constexpr, KERNEL: tl.constexpr,
-    STRIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
+    STRIDE: tl.constexpr, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     p, group, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
     kind = group % (STRIDE * STRIDE)
@@ -134,13 +144,20 @@ def _backward_input(
         i = (pixel // columns).to(tl.int64)
         j = pixel - i * columns
         place = dc + b * db + (((i + top) * dc_width + j + left) * DS)[:, None]
-        total = _transposed_product(
-            place, weight + b * wb, c, tl.zeros([M, N], tl.float32), dc_width, first_row, first_column,
-            DS, I, O, KERNEL, STRIDE, K,
+        total = tl.zeros([M, N], tl.float32)
+        more = tl.zeros([M, R if R > 0 else 16], tl.float32)
+        total, more = _transposed_product(
+            place, weight + b * wb, c, total, more, dc_width, first_row, first_column,
+            DS, I, O, KERNEL, STRIDE, N, K, R,
         )  # fmt: skip
         to = dpadded + b * pb + (((i * STRIDE + first_row) * width + j * STRIDE + first_column) * PS)[:, None]
+        valid = (m < pixels)[:, None]
         stored = as_cells(total, dpadded.dtype.element_ty)
-        tl.store(to + c[None, :], stored, mask=(m < pixels)[:, None] & (c < I)[None, :])
+        tl.store(to + c[None, :], stored, mask=valid & (c < I)[None, :])
+        if R > 0:
+            rest = N + tl.arange(0, R)
+            stored = as_cells(more, dpadded.dtype.element_ty)
+            tl.store(to + rest[None, :], stored, mask=valid & (rest < I)[None, :])
 
 
 def convolve_backward_input(dc_padded: Any, weight: Any, dpadded: Any, kernel: int, stride: int) -> None:
@@ -158,12 +175,18 @@ def convolve_backward_input(dc_padded: Any, weight: Any, dpadded: Any, kernel: i
     DS, cell = dc_padded.stride(2), dc_padded.element_size()
     # Of the largest of the kinds of pixels.
     pixels = -(-height // stride) * -(-width // stride)
-    m, n, k = tile_sizes(pixels, into * stride * stride, kernel * kernel * DS, cell)
-    n = min(n, gpu.block(into, n))
+    # A merge has a few channels more than a block; as a second block they would double the products.
+    counted = 128 if 128 < into <= 160 else into
+    m, n, k = tile_sizes(pixels, counted * stride * stride, kernel * kernel * DS, cell)
+    n = min(n, gpu.block(counted, n))
+    if stride == 2:
+        m = min(m, 128)  # addresses by class take registers that 128 sums a thread leave none of
+    rest = gpu.block(into - n, 32) if n < into <= n + 32 else 0
+    blocks = 1 if rest else -(-into // n)
     gpu.launch(
-        _backward_input, (gpu.programs(-(-pixels // m)), -(-into // n) * stride * stride, fits),
+        _backward_input, (gpu.programs(-(-pixels // m)), blocks * stride * stride, fits),
         dc_padded, weight, dpadded, height, width, dc_padded.shape[2], gpu.programs(-(-pixels // m)),
         dc_padded.stride(0), weight.stride(0), dpadded.stride(0),
-        warps=warps(m, n), stages=stages((m + n) * k * cell),
-        DS=DS, PS=dpadded.stride(2), I=into, O=out, KERNEL=kernel, STRIDE=stride, M=m, N=n, K=k,
+        warps=warps(m, n), stages=stages((m + n + rest) * k * cell),
+        DS=DS, PS=dpadded.stride(2), I=into, O=out, KERNEL=kernel, STRIDE=stride, M=m, N=n, K=k, R=rest,
     )  # fmt: skip

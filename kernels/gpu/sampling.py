@@ -51,12 +51,12 @@ def positions_kernel(
 ):
     b = tl.program_id(1).to(tl.int64)
     now = tl.load(step)
-    seed = tl.load(seeds + b).to(tl.uint64, bitcast=True)
-    key = mixed(seed ^ mixed((now // CYCLE).to(tl.uint64)))
+    key = mixed(tl.load(seeds + b).to(tl.uint64, bitcast=True) ^ mixed((now // CYCLE).to(tl.uint64)))
     corner = (now % CYCLE).to(tl.int32) ^ (key & 3).to(tl.int32) ^ other
-    first, step_of = tl.program_id(0), tl.num_programs(0)
-    place(mixed(key + 1), corner >> 1, height, rows + b * ((height + 1) // 2), first, step_of, BLOCK)
-    place(mixed(key + 2), corner & 1, width, columns + b * ((width + 1) // 2), first, step_of, BLOCK)
+    rows += b * ((height + 1) // 2)
+    columns += b * ((width + 1) // 2)
+    place(mixed(key + 1), corner >> 1, height, rows, tl.program_id(0), tl.num_programs(0), BLOCK)
+    place(mixed(key + 2), corner & 1, width, columns, tl.program_id(0), tl.num_programs(0), BLOCK)
 
 
 def draw_positions(

@@ -88,6 +88,12 @@ Not built: the convolution's full-size rows in a ring, filtered as they come (th
 It saves the same traffic and none of the arithmetic, so the convolution's time in the table bounds it from
 below. Filtering across before down: its ring would hold float32, k / t times as many of them. In ``decimate``
 the published dense channel matrix with a diagonal of weights.
+
+Triton version. `triton.decimate` and its adjoint do both sides in one launch, from tables that know the
+borders (``triton_tables.py``); the data term's residual goes with them. The one operation takes a padded
+input: `triton_conv.filter_lines` filters down, `triton_conv.conv_decimate` filters across and multiplies in
+one pass with the statistics behind it; backward (``triton_conv_backward.py``) every result gathers, without
+atomics. Rows of points are stored, points are not. Not measured on a GPU yet.
 """
 
 from dataclasses import dataclass

@@ -10,7 +10,7 @@ own and no room but one line per program. Which rows and columns a result reads 
 Traffic, 512x512x3 decimated by 4: 3.1 MB read once from memory (neighbouring rows read it again, up to 2 a
 times, from L2), 0.2 MB written; the adjoint the other way round. Flops: 16 + 16 taps, 8 MFLOP. Both are
 launches of a few microseconds, bound by latency, not by either: so few launches matter more than operations.
-Registers: 80 and 32, of the data term's launches 96 and 80 (sm_80 and sm_90), nothing spilt.
+Registers: 48 and 32, of the data term's launches 48 each (sm_80 and sm_90), nothing spilt.
 
 ``residual_loss/triton_lanczos.py`` builds the data term's two launches from the same two functions. The
 decimation behind a convolution is another thing (``triton_conv.py``).

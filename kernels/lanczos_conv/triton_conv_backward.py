@@ -17,6 +17,9 @@ Traffic at 512x512, k = 3, 128 to 128 channels, bfloat16: dc 50 MB; weights 67 +
 from L2; the lines' gradient 17 MB read, 67 written; the padded input's 67 read, 67 written: 352 MB, 73 us at
 4.8 TB/s. Products: weights 19.3 GFLOP; the lines' gradient 38.7, for each of all W columns.
 
+Registers at 128 channels, sm_90, bfloat16 and float32: dc 98, weights 183 and 128, lines 125 and 104, nothing
+spilt (sm_80: 202 and 128, 128 and 230).
+
 Considered and rejected: the product first, then across and down (19.3 GFLOP there too, but a gradient for
 each of the points, k^2 / t^2 and more pictures of 67 MB, to be stored and read n / t times); the taps of the
 weights in one program (k^2 blocks of 128 x 128 sums do not fit the registers).

@@ -19,6 +19,9 @@ in memory, 2x2 pixels at a time by whole vectors of channels, in float32 or bflo
 of the layer behind; backward compares again instead of remembering 2 bits a value, and makes the gradient
 by the maxima (batch norm's affine map) on the fly. Nothing is rounded: results equal the reference's to
 the bit.
+
+Triton version. The same two passes, one launch each: maxima with the statistics of the layer behind, and the
+gradient by the convolution's output straight into the zero-bordered buffer that its backward pass reads.
 """
 
 from dataclasses import dataclass

@@ -13,8 +13,8 @@ backward reads 67 + 34 and writes 67 (39 us). The comparison is made again rathe
 value would save 67 MB of reading for 4 MB, at the price of one more buffer and its kernel; left until
 measured.
 
-One launch each. Nothing is computed but comparisons, so values equal the reference's to the bit. Registers:
-REG.
+One launch each. Values are only compared, so maxima equal the reference's to the bit. Registers at 128
+channels, sm_80 / sm_90: 64 / 69 forward, 80 / 71 backward, no stack.
 """
 
 from __future__ import annotations

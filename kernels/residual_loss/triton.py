@@ -27,8 +27,9 @@ Traffic at 512x512, 128 channels, bfloat16, 3 outputs: the layer 67 MB read; tar
 each read or written, average twice, dlogit 3.1 MB: 83 MB, 17 us at 4.8 TB/s. Products 3 x 2 x 16 x 128 flops
 a pixel, 3.2 GFLOP: 5 us of the tensor cores, beside some 10 other operations a value.
 
-Registers at 128 channels (sm_80 and sm_90 alike, nothing spilt): head_loss 236 in bfloat16 and 228 in
-float32, head_backward 170 and 166, head_forward 98 and 166, store_gradient 80 and 40.
+Registers at 128 channels, sm_90, bfloat16 and float32: head_loss 232 and 220, head_backward 128 (8 bytes
+spilt) and 166, head_forward 98 and 166, store_gradient 84 and 48; sm_80 236 and 228, 170 and 166, 98 and 166,
+80 and 40, nothing spilt.
 
 Launches: one for everything (`head_loss`). Considered and rejected: sums across threads in place of products
 padded from 3 to 16 rows (five of them a tile, 25 operations a value: about 30 us of arithmetic in a pass of
@@ -175,7 +176,8 @@ def head_forward(
         weight, bias: the head's, float32 [B, O, 1, 1, I] and [B, O], views into the flat parameters.
         output: float32 [B, H, W, O]; written where the layer's pixels stand.
         positions: rows int32 [B, n] and columns int32 [B, m] of a sampled fit; None: n = H, m = W.
-        average: float32 [B, H, W, O], becomes average keep + x (1 - keep); None leaves it out.
+        average: float32 [B, H, W, O], becomes average keep + x (1 - keep); None leaves it out
+            (`running_average` takes it later).
         keep: float32 [1].
     """
     fits, n, m = layer.shape
@@ -190,6 +192,24 @@ def head_forward(
         S=layer.values.shape[3], INTO=layer.channels, OUT=output.shape[3], M=pixels, CB=across, ROWS=ROWS,
         SIGMOID=sigmoid, SAMPLED=positions is not None, AVERAGED=average is not None, warps=8, stages=3,
     )  # fmt: skip
+
+
+@triton.jit
+def _average_kernel(output, average, keep, count, N: tl.constexpr):
+    at = tl.program_id(0).to(tl.int64) * N + tl.arange(0, N)
+    there = at < count
+    store_output(tl.load(output + at, mask=there, other=0.0), at, there, output, average, keep, True)
+
+
+def running_average(output: Any, average: Any, keep: Any) -> None:
+    """average <- average keep + x (1 - keep) over whole pictures, float32 [B, H, W, O].
+
+    For sampled fits: where a side is odd, two of a cycle's four steps see its last row or column, so an
+    average taken with each of them would count it twice.
+    """
+    values = 1024
+    count = output.numel()
+    launch(_average_kernel, (-(-count // values),), output, average, keep, count, N=values)
 
 
 @triton.jit

@@ -1,0 +1,144 @@
+"""Given: a picture of a call, and the fits of it; read and checked before the first of them begins."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from dipedge import arrays, images
+from dipedge.course import Clock, Course, commonest
+from dipedge.engines.base import Settings
+from dipedge.result import FitResult, FittedMember, StopReason
+from dipedge.tasks import Inpaint, Task
+from dipedge.tiles import Grid, Tiles, chosen_grid
+
+
+@dataclass(eq=False)  # each is itself, however alike two are
+class Job:
+    """One fit: a picture with a seed.
+
+    Attributes:
+        given: the picture.
+        settings: with this fit's seed.
+        number: of this fit among all, from 1.
+        name: what errors call it; empty where there is no other.
+        course: its steps so far; a fit in tiles has them by tile instead.
+        result: what it came to, once it has ended or was interrupted.
+        estimate: the answer behind ``result``, until it has been added to an average.
+    """
+
+    given: Given
+    settings: Settings
+    number: int
+    name: str
+    course: Course = field(default_factory=Course)
+    result: FitResult | None = None
+    estimate: np.ndarray | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self.result is not None and self.result.reason is not StopReason.INTERRUPTED
+
+
+@dataclass(eq=False)
+class Given:
+    """A picture of a call, checked, and its fits.
+
+    Args:
+        picture: as ``arrays.read`` gives it.
+        mask: bool [H, W], True = known, or None.
+        grid: how it is cut into tiles, or None.
+    """
+
+    picture: arrays.Picture
+    mask: np.ndarray | None
+    grid: Grid | None
+    jobs: list[Job] = field(default_factory=list)
+    clock: Clock | None = None  # since its first fit began
+    seconds: float = 0.0  # until its last fit ended
+    _sum: np.ndarray | None = None  # of the estimates of the first ``_added`` jobs
+    _added: int = 0
+
+    @property
+    def piece(self) -> tuple[int, int, int]:
+        """Shape [H, W, C] of what one program fits: the picture, or a tile of it."""
+        return self.picture.shape if self.grid is None else (*self.grid.shape, self.picture.shape[2])
+
+    @property
+    def known(self) -> float:
+        """Share of the pixels that the data term counts."""
+        return 1.0 if self.mask is None else float(self.mask.mean())
+
+    def settle(self) -> None:
+        """Adds up the estimates of fits that ended, in the order of seeds, and lets go of them.
+
+        In that order whichever ends first, so that the same seeds give the same bits.
+        """
+        while self._added < len(self.jobs) and self.jobs[self._added].ended:
+            self._add(self.jobs[self._added])
+            self._added += 1
+
+    def _add(self, job: Job) -> None:
+        if self._sum is None:
+            self._sum = job.estimate  # nobody else has it
+        else:
+            self._sum += job.estimate
+        job.estimate = None
+
+    def result(self) -> FitResult | None:
+        """The only fit's result, or what ``FitResult`` says of all members; None if none has been begun."""
+        begun = [job for job in self.jobs if job.result is not None]
+        if not begun or len(self.jobs) == 1:
+            return begun[0].result if begun else None
+        # The average of fits that ended says more than one with fits that had hardly begun.
+        counted = [job for job in begun if job.ended] or begun
+        for job in counted:
+            if job.estimate is not None:
+                self._add(job)
+        results = [job.result for job in counted]
+        whole = len(counted) == len(self.jobs) and counted[0].ended
+        return FitResult(
+            image=self.picture.give_back(self._sum / len(counted)),
+            reason=commonest(one.reason for one in results) if whole else StopReason.INTERRUPTED,
+            steps=sum(one.steps for one in results),
+            seconds=self.seconds,
+            loss=statistics.fmean(one.loss for one in results),
+            history=np.concatenate([one.history for one in results]),
+            engine=results[0].engine,
+            device=results[0].device,
+            chosen_step=sum(one.chosen_step for one in results),
+            members=tuple(_member(job) for job in counted),
+        )
+
+
+def _member(job: Job) -> FittedMember:
+    seed, one = job.settings.seed, job.result
+    return FittedMember(seed, one.steps, one.seconds, one.chosen_step, one.loss, one.reason, one.tiles)
+
+
+def read_picture(image: Any, name: str) -> arrays.Picture:
+    """A picture that a user hands over; a file's name stands in messages for ``name``."""
+    if isinstance(image, str | os.PathLike):
+        image, name = images.open_image(image), str(image)
+    return arrays.read(image, name)
+
+
+def read_given(task: Task, image: Any, name: str, tiles: Tiles | str | None) -> Given:
+    """A picture, its mask and how it is cut; all that can be wrong with them is known then.
+
+    Raises:
+        InputError: a picture or mask that cannot be used, or a tile that lies wholly in a hole of the mask.
+    """
+    picture, mask = read_picture(image, name), None
+    if isinstance(task, Inpaint):
+        mask, name = task.mask, "mask"
+        if isinstance(mask, str | os.PathLike):
+            mask, name = images.open_image(mask), str(mask)
+        mask = arrays.read_mask(mask, picture.shape, name)
+    scale, block = task.data_term.scale, task.block
+    return Given(picture, mask, chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask))
