@@ -4,11 +4,12 @@ An operator is registered with ``torch.library`` as ``torch.ops.dipedge.<name>``
 GPU, float32 and bfloat16 go through the Triton kernels; all else (the CPU, float64) through the reference.
 Both stand behind the dispatcher, so compiled code sees one call with known result shapes, whatever runs.
 
-Gradients are operators too (``<name>_backward``), joined to the forward one by a ``torch.autograd.Function``
-around both. That is the cheapest of the ways PyTorch has: an empty forward and backward take 27 us of one
-core together, 53 with ``torch.library.register_autograd``, 66 with ``custom_op``. So the differentiable one is
-the function, not ``torch.ops.dipedge.<name>`` itself, whose results say so: they require no gradient. Behind
-the dispatcher autograd is off; the reference's gradients come from ``torch.func.vjp``, which brings its own.
+Gradients are operators too (``<name>_backward``), joined to the forward one by a
+``torch.autograd.Function`` around both. That is the cheapest of the ways PyTorch has: an empty forward and
+backward take 27 us of one core together, 53 with ``torch.library.register_autograd``, 66 with ``custom_op``.
+So the differentiable one is the function, not ``torch.ops.dipedge.<name>`` itself, whose results say so: they
+require no gradient. Behind the dispatcher autograd is off; the reference's gradients come from
+``torch.func.vjp``, which brings its own.
 
 bfloat16 through the reference is computed in float32 and rounded once, as the kernels keep their sums.
 """
@@ -88,9 +89,10 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
-    """All wide, and of the widest dtype among them."""
+    """All wide, of the widest dtype among them, and contiguous: PyTorch 2.13 sums a batch norm's gradients
+    wrongly over some strided pictures."""
     dtype = reduce(torch.promote_types, (wide(given.new_empty(0)).dtype for given in inputs))
-    return [given.to(dtype) for given in inputs]
+    return [given.to(dtype).contiguous() for given in inputs]
 
 
 def by_reference(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
@@ -104,9 +106,10 @@ def gradients_by_reference(
     """The gradients by all inputs, each of its input's dtype; ``gradients`` are those of the results."""
     results, back = torch.func.vjp(function, *_alike(inputs))
     if isinstance(gradients, tuple):
-        found = back(tuple(g.to(result.dtype) for g, result in zip(gradients, results, strict=True)))
+        pairs = zip(gradients, results, strict=True)
+        found = back(tuple(g.to(result.dtype).contiguous() for g, result in pairs))
     else:
-        found = back(gradients.to(results.dtype))
+        found = back(gradients.to(results.dtype).contiguous())
     return tuple(g.to(given.dtype).contiguous() for g, given in zip(found, inputs, strict=True))
 
 
@@ -140,6 +143,17 @@ def check_beside(
         raise InputError(f"{name}: on device {given.device}, while {of} is on {x.device}")
     if given.dtype not in (dtypes or (x.dtype, wide(x.new_empty(0)).dtype)):
         raise InputError(f"{name}: dtype {given.dtype} does not go with {x.dtype} of {of}")
+
+
+def check_weight(name: str, weight: Any, x: Tensor) -> None:
+    """``weight`` must be [O, I, k, k] for the channels of ``x``, k odd."""
+    if not isinstance(weight, Tensor) or weight.dim() != 4:
+        kind = tuple(weight.shape) if isinstance(weight, Tensor) else type(weight).__name__
+        raise InputError(f"{name}: {kind} is no tensor [O, I, k, k]")
+    out, side = weight.shape[0], weight.shape[3]
+    check_beside(name, weight, (out, x.shape[1], side, side), x)
+    if side % 2 == 0:
+        raise InputError(f"{name}: kernel of side {side}; odd sides keep a picture's size")
 
 
 def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:

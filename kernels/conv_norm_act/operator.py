@@ -18,6 +18,7 @@ from dipedge.kernels.operators import (
     check_beside,
     check_choice,
     check_picture,
+    check_weight,
     define,
     each_picture,
     gradients_by_reference,
@@ -131,9 +132,8 @@ def conv_norm_act(
         [B, O, ceil(H / stride), ceil(W / stride)].
     """
     check_picture("x", x)
-    out, kernel = weight.shape[0], weight.shape[-1]
-    check_choice("kernel % 2", kernel % 2, (1,))
-    check_beside("weight", weight, (out, x.shape[1], kernel, kernel), x)
+    check_weight("weight", weight, x)
+    out = weight.shape[0]
     for name, vector in (("bias", bias), ("gamma", gamma), ("beta", beta)):
         if name != "bias" or vector is not None:
             check_beside(name, vector, (out,), x)

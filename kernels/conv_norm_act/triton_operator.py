@@ -30,7 +30,6 @@ from dipedge.kernels.gpu.pictures import (
     cells_of,
     empty_cells,
     floats,
-    no_means,
     picture_of,
     scratch_for,
     vectors_of,

@@ -1,8 +1,8 @@
 """One call of ``fourier_mlp`` by the Triton kernels: three launches forward, four back.
 
 The kernels know no bias (in a network a norm follows that takes it off) and always a norm. So the bias is
-the weight of one more frequency, 0, whose cosine over the rows is 1: n + 1 frequencies in place of n. The norm
-on the way back is the one that changes nothing.
+the weight of one more frequency, 0, whose cosine over the rows is 1: n + 1 frequencies in place of n. The
+norm on the way back is the one that changes nothing.
 """
 
 from __future__ import annotations

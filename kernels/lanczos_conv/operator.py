@@ -15,6 +15,7 @@ from dipedge.kernels.operators import (
     check_beside,
     check_choice,
     check_picture,
+    check_weight,
     check_whole,
     define,
     gradients_by_reference,
@@ -160,9 +161,8 @@ def lanczos_conv(
         [B, O, ceil(H / factor), ceil(W / factor)].
     """
     check_picture("x", x)
-    out, kernel = weight.shape[0], weight.shape[-1]
-    check_choice("kernel % 2", kernel % 2, (1,))
-    check_beside("weight", weight, (out, x.shape[1], kernel, kernel), x)
+    check_weight("weight", weight, x)
+    out = weight.shape[0]
     check_whole("factor", factor, 2)
     check_choice("lobes", lobes, (0, 2, 3))
     if lobes == 0 and factor != 2:

@@ -1,8 +1,8 @@
 """One call of ``decimate`` and of ``lanczos_conv`` by the Triton kernels: one and three launches forward.
 
-The tables of a size are made on the host at its first call and kept for the next ones; so a CUDA graph must
-not capture the first call of a size. The filter alone works on float32; bfloat16 is widened before and rounded
-behind it.
+The tables of a size are made on the host at its first call and kept for the next ones; so a CUDA graph
+must not capture the first call of a size. The filter alone works on float32; bfloat16 is widened before and
+rounded behind it.
 """
 
 from __future__ import annotations
@@ -82,10 +82,8 @@ def forward(x: Tensor, weight: Tensor, factor: int, lobes: int, reflect: bool) -
     fits, out, tables = x.shape[0], weight.shape[0], _tables(x, weight, factor, lobes)
     layer = Layer(empty_cells(x, fits, *tables.result, out), out, floats(x, fits, 4, out))
     nothing = floats(x, fits, out).zero_()
-    triton_conv.conv_decimate(
-        _lines(x, weight, tables, reflect), weights_of(weight, fits, x.dtype), nothing, nothing, layer, tables,
-        scratch_for(x, fits, out),
-    )  # fmt: skip
+    lines, weights = _lines(x, weight, tables, reflect), weights_of(weight, fits, x.dtype)
+    triton_conv.conv_decimate(lines, weights, nothing, nothing, layer, tables, scratch_for(x, fits, out))
     return picture_of(layer.values, out)
 
 

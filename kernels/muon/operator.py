@@ -24,8 +24,8 @@ def _fake_step(parameter: Tensor, *rest: object) -> tuple[Tensor, ...]:
 
 
 run = define(
-    "muon(Tensor parameter, Tensor gradient, Tensor mean, float learning_rate, float momentum, int iterations) "
-    "-> (Tensor, Tensor)",
+    "muon(Tensor parameter, Tensor gradient, Tensor mean, float learning_rate, float momentum, "
+    "int iterations) -> (Tensor, Tensor)",
     _step, _fake_step,
 )  # fmt: skip
 

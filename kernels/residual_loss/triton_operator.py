@@ -1,7 +1,7 @@
 """One call of ``residual_loss`` by the Triton kernels: one launch forward (three for Lanczos), two back.
 
-The forward launch makes the weight gradient as well, for a loss that counts once. A caller may weigh losses and
-use the output too, so the way back starts from dlogit, which is kept, and sums once more.
+The forward launch makes the weight gradient as well, for a loss that counts once. A caller may weigh losses
+and use the output too, so the way back starts from dlogit, which is kept, and sums once more.
 """
 
 from __future__ import annotations
