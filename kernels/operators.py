@@ -1,17 +1,16 @@
 """What all torch operators of the kernels are made with: registration, choice of the version, checks.
 
-An operator is registered with ``torch.library`` as ``torch.ops.dipedge.<name>`` and has two versions. On a
-GPU, float32 and bfloat16 go through the Triton kernels; all else (the CPU, float64) through the reference.
-Both stand behind the dispatcher, so compiled code sees one call with known result shapes, whatever runs.
+On a GPU, float32 and bfloat16 go through the Triton kernels. They are registered with ``torch.library`` as
+``torch.ops.dipedge.<name>``, gradients as ``<name>_backward``, so compiled code sees one call with known
+result shapes. A ``torch.autograd.Function`` around both joins them. That is the cheapest of the ways PyTorch
+has: an empty forward and backward take 27 us of one core together, 53 with ``torch.library.register_autograd``,
+66 with ``custom_op``. So the differentiable one is the function, not the bare operator, whose results say so:
+they require no gradient.
 
-Gradients are operators too (``<name>_backward``), joined to the forward one by a
-``torch.autograd.Function`` around both. That is the cheapest of the ways PyTorch has: an empty forward and
-backward take 27 us of one core together, 53 with ``torch.library.register_autograd``, 66 with ``custom_op``.
-So the differentiable one is the function, not ``torch.ops.dipedge.<name>`` itself, whose results say so: they
-require no gradient. Behind the dispatcher autograd is off; the reference's gradients come from
-``torch.func.vjp``, which brings its own.
-
-bfloat16 through the reference is computed in float32 and rounded once, as the kernels keep their sums.
+All else (the CPU, float64) is the reference, called as it is: plain PyTorch, differentiable, and open to a
+compiler. It was behind the dispatcher first, with ``torch.func.vjp`` for gradients; that fails as soon as any
+dispatch mode (a profiler, a counter of operations) is active. bfloat16 is computed in float32 there and
+rounded once, as the kernels keep their sums.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dipedge.errors import InputError
+from dipedge.errors import EngineError, InputError
 
 LIBRARY = torch.library.Library("dipedge", "FRAGMENT")
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -53,26 +52,30 @@ def runs_kernels(tensor: Tensor) -> bool:
     return (tensor.is_cuda or _Route.interpreted) and tensor.dtype in CELLS
 
 
-def define(
-    schema: str, reference: Callable[..., Any], fake: Callable[..., Any], kernels: str | None = None
-) -> Any:
+def define(schema: str, kernels: str, fake: Callable[..., Any], reference: Callable[..., Any] | None) -> Any:
     """Registers an operator; returns what calls it.
 
     Args:
         schema: name, arguments and results, as ``torch.library`` writes them; the first argument is the
             tensor that decides which version runs.
-        reference: in plain PyTorch.
+        kernels: "module.function" of the version with Triton, imported when it is first called.
         fake: makes empty results of the right shapes, dtypes and strides.
-        kernels: "module.function" of the version with Triton, imported when it is first called; None where
-            the reference serves GPUs too.
+        reference: what a bare call runs where no kernel does; None of a gradient, which has none there.
     """
     name = schema.partition("(")[0]
+    module, _, function = kernels.rpartition(".")
 
+    # Autograd passes a bare operator by (below), and must not record what goes on inside it.
+    @torch.no_grad()
     def run(*arguments: Any) -> Any:
-        if kernels is None or not runs_kernels(arguments[0]):
-            return reference(*arguments)
-        module, _, function = kernels.rpartition(".")
-        return getattr(import_module(module), function)(*arguments)
+        if runs_kernels(arguments[0]):
+            return getattr(import_module(module), function)(*arguments)
+        if reference is None:
+            given = arguments[0]
+            raise EngineError(
+                f"{name}: no kernel for {given.dtype} on {given.device}; the reference needs none"
+            )
+        return reference(*arguments)
 
     LIBRARY.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, run, "CPU")
@@ -98,19 +101,6 @@ def _alike(inputs: Sequence[Tensor]) -> list[Tensor]:
 def by_reference(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """``function`` of the inputs, computed wide, as the first one's dtype."""
     return function(*_alike(inputs)).to(inputs[0].dtype).contiguous()
-
-
-def gradients_by_reference(
-    function: Callable[..., Any], inputs: Sequence[Tensor], gradients: Tensor | tuple[Tensor, ...]
-) -> tuple[Tensor, ...]:
-    """The gradients by all inputs, each of its input's dtype; ``gradients`` are those of the results."""
-    results, back = torch.func.vjp(function, *_alike(inputs))
-    if isinstance(gradients, tuple):
-        pairs = zip(gradients, results, strict=True)
-        found = back(tuple(g.to(result.dtype).contiguous() for g, result in pairs))
-    else:
-        found = back(gradients.to(results.dtype).contiguous())
-    return tuple(g.to(given.dtype).contiguous() for g, given in zip(found, inputs, strict=True))
 
 
 def each_picture(function: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:

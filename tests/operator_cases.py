@@ -1,7 +1,7 @@
-"""The operators that tests of both routes share: how each is called, and what it must be, from the references.
+"""The operators that tests of both routes share: how each is called, and what the references make of it.
 
-A case is called twice with the same named tensors: as an operator, and as its reference, picture by picture in
-float64. Values are such that bfloat16 holds exactly; LeakyReLU's corner is kept away from all of them.
+A case is called twice with the same named tensors: as an operator, and as its reference, picture by picture
+in float64. bfloat16 holds all values exactly, and none of them comes near LeakyReLU's corner.
 """
 
 from __future__ import annotations
@@ -25,7 +25,14 @@ from dipedge.kernels.perturb import reference as perturb_reference  # noqa: E402
 from dipedge.kernels.pool import reference as pool_reference  # noqa: E402
 from dipedge.kernels.residual_loss import reference as loss_reference  # noqa: E402
 from dipedge.kernels.upsample_merge import reference as merge_reference  # noqa: E402
-from tests.native_kernels import Arrays, Parts, away_from_corner, draw_gamma, draw_layer, fixed_statistics  # noqa: E402
+from tests.native_kernels import (  # noqa: E402
+    Arrays,
+    Parts,
+    away_from_corner,
+    draw_gamma,
+    draw_layer,
+    fixed_statistics,
+)
 from tests.tolerance import size  # noqa: E402
 
 Tensors = dict[str, Any]
@@ -230,7 +237,8 @@ CASES = {
     "lanczos3 by three": lanczos(3, 3, "zero", 2, 2),
     "averaged convolution": lanczos(2, 0, "reflection", 2, 3),
     "decimation": Case(
-        lambda x: decimate(x, 3, 2), lambda x: lanczos_reference.decimate(x, 3, 2), {"x": (2, 3, 7, 5)}, ("x",), 90
+        lambda x: decimate(x, 3, 2), lambda x: lanczos_reference.decimate(x, 3, 2),
+        {"x": (2, 3, 7, 5)}, ("x",), 90,
     ),
     "identity loss": loss("identity", 6, 3),
     "masked loss": loss("mask", 8, 1),

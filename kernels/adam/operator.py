@@ -27,7 +27,7 @@ def _fake_step(parameter: Tensor, *rest: object) -> tuple[Tensor, ...]:
 run = define(
     "adam(Tensor parameter, Tensor gradient, Tensor first, Tensor second, SymInt step, float learning_rate, "
     "float beta1, float beta2, float eps) -> (Tensor, Tensor, Tensor)",
-    _step, _fake_step, f"{KERNELS}.step",
+    f"{KERNELS}.step", _fake_step, _step,
 )  # fmt: skip
 
 

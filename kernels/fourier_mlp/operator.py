@@ -17,7 +17,6 @@ from dipedge.kernels.operators import (
     check_choice,
     check_whole,
     define,
-    gradients_by_reference,
     runs_kernels,
 )
 
@@ -45,13 +44,6 @@ def _fake_forward(
     return empty_picture(weight, (1, out, down, across)), floats(weight, 1, across + down + 2, out), *tables
 
 
-def _backward(
-    weight: Tensor, bias: Tensor, frequencies: Tensor, parts: Tensor, of_columns: Tensor, of_rows: Tensor,
-    gradient: Tensor, *settings: int,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    return gradients_by_reference(_function(*settings), (weight, bias, frequencies), gradient)
-
-
 def _fake_backward(weight: Tensor, bias: Tensor, frequencies: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     return tuple(given.new_empty(given.shape) for given in (weight, bias, frequencies))
 
@@ -59,12 +51,12 @@ def _fake_backward(weight: Tensor, bias: Tensor, frequencies: Tensor, *rest: Any
 forward = define(
     "fourier_mlp(Tensor weight, Tensor bias, Tensor frequencies, SymInt height, SymInt width, int stride) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
-    _forward, _fake_forward, f"{KERNELS}.forward",
+    f"{KERNELS}.forward", _fake_forward, _forward,
 )  # fmt: skip
 backward = define(
     "fourier_mlp_backward(Tensor weight, Tensor bias, Tensor frequencies, Tensor parts, Tensor of_columns, "
     "Tensor of_rows, Tensor gradient, SymInt height, SymInt width, int stride) -> (Tensor, Tensor, Tensor)",
-    _backward, _fake_backward, f"{KERNELS}.backward",
+    f"{KERNELS}.backward", _fake_backward, None,
 )  # fmt: skip
 
 
@@ -107,4 +99,6 @@ def fourier_mlp(
     check_whole("height", height, 1)
     check_whole("width", width, 1)
     check_choice("stride", stride, (1, 2))
+    if not runs_kernels(weight):
+        return by_reference(_function(height, width, stride), weight, bias, frequencies)
     return _FirstLayer.apply(frequencies, weight, bias, height, width, stride)

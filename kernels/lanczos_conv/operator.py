@@ -18,7 +18,6 @@ from dipedge.kernels.operators import (
     check_weight,
     check_whole,
     define,
-    gradients_by_reference,
     runs_kernels,
 )
 from dipedge.kernels.pool import reference as pool
@@ -47,22 +46,16 @@ def _fake_decimate(x: Tensor, factor: int, lobes: int) -> Tensor:
     return _empty(x, _shape_of(x, x.shape[1], factor))
 
 
-def _decimate_backward(gradient: Tensor, height: int, width: int, factor: int, lobes: int) -> Tensor:
-    # Linear: at which x the gradient is taken does not matter.
-    zeros = gradient.new_zeros((*gradient.shape[:2], height, width))
-    return gradients_by_reference(_filter(factor, lobes), (zeros,), gradient)[0]
-
-
 def _fake_decimate_backward(gradient: Tensor, height: int, width: int, factor: int, lobes: int) -> Tensor:
     return _empty(gradient, (*gradient.shape[:2], height, width))
 
 
 decimate_forward = define(
-    "decimate(Tensor x, int factor, int lobes) -> Tensor", _decimate, _fake_decimate, f"{KERNELS}.decimated"
+    "decimate(Tensor x, int factor, int lobes) -> Tensor", f"{KERNELS}.decimated", _fake_decimate, _decimate
 )
 decimate_backward = define(
     "decimate_backward(Tensor gradient, SymInt height, SymInt width, int factor, int lobes) -> Tensor",
-    _decimate_backward, _fake_decimate_backward, f"{KERNELS}.decimated_backward",
+    f"{KERNELS}.decimated_backward", _fake_decimate_backward, None,
 )  # fmt: skip
 
 
@@ -79,7 +72,7 @@ class _Decimate(torch.autograd.Function):
 
 def decimated(x: Tensor, factor: int, lobes: int) -> Tensor:
     """``decimate`` without its checks; ``lobes`` 0 are averages of 2x2."""
-    return _Decimate.apply(x, factor, lobes)
+    return _Decimate.apply(x, factor, lobes) if runs_kernels(x) else _decimate(x, factor, lobes)
 
 
 def decimate(x: Tensor, factor: int, lobes: int = 2) -> Tensor:
@@ -113,22 +106,18 @@ def _fake_forward(x: Tensor, weight: Tensor, factor: int, lobes: int, reflect: b
     return _empty(x, _shape_of(x, weight.shape[0], factor))
 
 
-def _backward(x: Tensor, weight: Tensor, gradient: Tensor, *settings: Any) -> tuple[Tensor, ...]:
-    return gradients_by_reference(_function(*settings), (x, weight), gradient)
-
-
 def _fake_backward(x: Tensor, weight: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     return _empty(x, x.shape), weight.new_empty(weight.shape)
 
 
 forward = define(
     "lanczos_conv(Tensor x, Tensor weight, int factor, int lobes, bool reflect) -> Tensor",
-    _forward, _fake_forward, f"{KERNELS}.forward",
+    f"{KERNELS}.forward", _fake_forward, _forward,
 )  # fmt: skip
 backward = define(
     "lanczos_conv_backward(Tensor x, Tensor weight, Tensor gradient, int factor, int lobes, bool reflect) "
     "-> (Tensor, Tensor)",
-    _backward, _fake_backward, f"{KERNELS}.backward",
+    f"{KERNELS}.backward", _fake_backward, None,
 )  # fmt: skip
 
 
@@ -168,7 +157,8 @@ def lanczos_conv(
     if lobes == 0 and factor != 2:
         raise InputError(f"factor={factor}: averages (lobes=0) decimate by 2")
     check_choice("padding", padding, ("reflection", "zero"))
-    result = _LanczosConv.apply(x, weight, factor, lobes, padding == "reflection")
+    chosen = _LanczosConv.apply if runs_kernels(x) else _forward
+    result = chosen(x, weight, factor, lobes, padding == "reflection")
     if bias is None:
         return result
     check_beside("bias", bias, (out,), x)

@@ -1,7 +1,4 @@
-"""``dipedge.kernels.muon`` as a torch operator: one step for one convolution's weights, no gradient.
-
-There is no Triton version: the products of matrices are the library's on every device.
-"""
+"""``dipedge.kernels.muon`` as a torch operator: one step for one convolution's weights, no gradient."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ from torch import Tensor
 from dipedge.errors import InputError
 from dipedge.kernels.muon import reference
 from dipedge.kernels.operators import check_beside, check_exact, check_whole, define
+
+LEAST = 16  # rows and columns of a matrix
 
 
 def _step(
@@ -26,7 +25,7 @@ def _fake_step(parameter: Tensor, *rest: object) -> tuple[Tensor, ...]:
 run = define(
     "muon(Tensor parameter, Tensor gradient, Tensor mean, float learning_rate, float momentum, "
     "int iterations) -> (Tensor, Tensor)",
-    _step, _fake_step,
+    "dipedge.kernels.muon.triton_operator.step", _fake_step, _step,
 )  # fmt: skip
 
 
@@ -41,9 +40,14 @@ def muon(
 ) -> tuple[Tensor, Tensor]:
     """The parameter and the gradients' mean after one step.
 
-    All tensors are [out, in, k, k] or [out, in], float32 or float64; the results require no gradient.
+    All tensors are [out, in, k, k] or [out, in], float32 or float64, out and in k k at least 16; the results
+    require no gradient. On a GPU a new learning rate compiles anew, and products round to tf32.
     """
     check_exact("parameter", parameter)
+    if parameter.dim() in (2, 4) and min(parameter.shape[0], parameter[0].numel()) < LEAST:
+        raise InputError(
+            f"parameter: shape {tuple(parameter.shape)}; rows and columns must be {LEAST} or more"
+        )
     if parameter.dim() not in (2, 4):
         raise InputError(
             f"parameter: shape {tuple(parameter.shape)} is neither [out, in] nor [out, in, k, k]"

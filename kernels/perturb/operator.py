@@ -26,7 +26,7 @@ def _fake_forward(z: Tensor, sigma: float, seed: int, step: int) -> Tensor:
 
 forward = define(
     "perturb(Tensor z, float sigma, SymInt seed, SymInt step) -> Tensor",
-    _forward, _fake_forward, f"{KERNELS}.forward",
+    f"{KERNELS}.forward", _fake_forward, _forward,
 )  # fmt: skip
 
 

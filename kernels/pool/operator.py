@@ -14,7 +14,6 @@ from dipedge.kernels.operators import (
     check_choice,
     check_picture,
     define,
-    gradients_by_reference,
     runs_kernels,
 )
 from dipedge.kernels.pool import reference
@@ -31,18 +30,14 @@ def _fake_forward(x: Tensor) -> Tensor:
     return empty_picture(x, shape) if runs_kernels(x) else x.new_empty(shape)
 
 
-def _backward(x: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-    return gradients_by_reference(reference.largest, (x,), gradient)[0]
-
-
 def _fake_backward(x: Tensor, result: Tensor, gradient: Tensor) -> Tensor:
-    return empty_picture(x, x.shape) if runs_kernels(x) else x.new_empty(x.shape)
+    return empty_picture(x, x.shape)
 
 
-forward = define("pool(Tensor x) -> Tensor", _forward, _fake_forward, f"{KERNELS}.forward")
+forward = define("pool(Tensor x) -> Tensor", f"{KERNELS}.forward", _fake_forward, _forward)
 backward = define(
     "pool_backward(Tensor x, Tensor result, Tensor gradient) -> Tensor",
-    _backward, _fake_backward, f"{KERNELS}.backward",
+    f"{KERNELS}.backward", _fake_backward, None,
 )  # fmt: skip
 
 
@@ -70,4 +65,6 @@ def pool(x: Tensor, mode: str = "largest") -> Tensor:
     """
     check_picture("x", x)
     check_choice("mode", mode, ("largest", "average"))
-    return _Largest.apply(x) if mode == "largest" else decimated(x, 2, 0)
+    if mode == "average":
+        return decimated(x, 2, 0)
+    return _Largest.apply(x) if runs_kernels(x) else _forward(x)

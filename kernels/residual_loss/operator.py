@@ -16,7 +16,6 @@ from dipedge.kernels.operators import (
     check_picture,
     check_whole,
     define,
-    gradients_by_reference,
     runs_kernels,
     wide,
 )
@@ -62,30 +61,21 @@ def _fake_forward(
     return activations.new_empty((fits,), dtype=dtype), output, floats(activations, 0)
 
 
-def _backward(
-    activations: Tensor, weight: Tensor, bias: Tensor, target: Tensor, mask: Tensor | None, output: Tensor,
-    dlogit: Tensor, by_loss: Tensor, by_output: Tensor, *settings: Any,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    function = _function(target, mask, *settings)
-    return gradients_by_reference(function, (activations, weight, bias), (by_loss, by_output))
-
-
 def _fake_backward(activations: Tensor, weight: Tensor, bias: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    kernels, shape = runs_kernels(activations), activations.shape
-    dx = empty_picture(activations, shape) if kernels else activations.new_empty(shape)
+    dx = empty_picture(activations, activations.shape)
     return dx, weight.new_empty(weight.shape), bias.new_empty(bias.shape)
 
 
 forward = define(
     "residual_loss(Tensor activations, Tensor weight, Tensor bias, Tensor target, Tensor? mask, str kind, "
     "int scale, int lobes, bool sigmoid) -> (Tensor, Tensor, Tensor)",
-    _forward, _fake_forward, f"{KERNELS}.forward",
+    f"{KERNELS}.forward", _fake_forward, _forward,
 )  # fmt: skip
 backward = define(
     "residual_loss_backward(Tensor activations, Tensor weight, Tensor bias, Tensor target, Tensor? mask, "
     "Tensor output, Tensor dlogit, Tensor by_loss, Tensor by_output, str kind, int scale, int lobes, "
     "bool sigmoid) -> (Tensor, Tensor, Tensor)",
-    _backward, _fake_backward, f"{KERNELS}.backward",
+    f"{KERNELS}.backward", _fake_backward, None,
 )  # fmt: skip
 
 
@@ -163,7 +153,8 @@ def residual_loss(
         height, width = -(-height // scale), -(-width // scale)
     check_beside("target", target, (activations.shape[0], out, height, width), activations, of)
     _check_mask(mask, kind, activations)
-    return _ResidualLoss.apply(activations, weight, bias, target, mask, kind, scale, lobes, sigmoid)
+    given = (activations, weight, bias, target, mask, kind, scale, lobes, sigmoid)
+    return _ResidualLoss.apply(*given) if runs_kernels(activations) else _forward(*given)[:2]
 
 
 def _check_mask(mask: Tensor | None, kind: str, activations: Tensor) -> None:

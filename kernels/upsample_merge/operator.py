@@ -15,7 +15,6 @@ from dipedge.kernels.operators import (
     check_picture,
     check_whole,
     define,
-    gradients_by_reference,
     runs_kernels,
 )
 from dipedge.kernels.upsample_merge import reference
@@ -55,33 +54,22 @@ def _fake_forward(
     return deep.new_empty((fits, channels, height, width)), floats(deep, 0)
 
 
-def _backward(
-    deep: Tensor, gamma: Tensor, beta: Tensor, skip: Tensor | None, norm: Tensor, gradient: Tensor,
-    *settings: Any,
-) -> tuple[Tensor, ...]:  # fmt: skip
-    found = gradients_by_reference(_function(*settings), _given(deep, gamma, beta, skip), gradient)
-    return found if skip is not None else (*found, deep.new_empty(0))
-
-
 def _fake_backward(
     deep: Tensor, gamma: Tensor, beta: Tensor, skip: Tensor | None, *rest: Any
 ) -> tuple[Tensor, ...]:
-    def alike(x: Tensor) -> Tensor:
-        return empty_picture(x, x.shape) if runs_kernels(x) else x.new_empty(x.shape)
-
-    of_skip = deep.new_empty(0) if skip is None else alike(skip)
-    return alike(deep), gamma.new_empty(gamma.shape), beta.new_empty(beta.shape), of_skip
+    of_skip = deep.new_empty(0) if skip is None else empty_picture(skip, skip.shape)
+    return empty_picture(deep, deep.shape), gamma.new_empty(gamma.shape), beta.new_empty(beta.shape), of_skip
 
 
 forward = define(
     "upsample_merge(Tensor deep, Tensor gamma, Tensor beta, Tensor? skip, SymInt height, SymInt width, "
     "str mode, float eps) -> (Tensor, Tensor)",
-    _forward, _fake_forward, f"{KERNELS}.forward",
+    f"{KERNELS}.forward", _fake_forward, _forward,
 )  # fmt: skip
 backward = define(
     "upsample_merge_backward(Tensor deep, Tensor gamma, Tensor beta, Tensor? skip, Tensor norm, "
     "Tensor gradient, SymInt height, SymInt width, str mode, float eps) -> (Tensor, Tensor, Tensor, Tensor)",
-    _backward, _fake_backward, f"{KERNELS}.backward",
+    f"{KERNELS}.backward", _fake_backward, None,
 )  # fmt: skip
 
 
@@ -141,4 +129,6 @@ def upsample_merge(
     check_beside("gamma", gamma, (channels,), deep, "deep")
     check_beside("beta", beta, (channels,), deep, "deep")
     check_choice("mode", mode, ("bilinear", "nearest"))
-    return _UpsampleMerge.apply(skip, deep, gamma, beta, height, width, mode, eps)
+    if runs_kernels(deep):
+        return _UpsampleMerge.apply(skip, deep, gamma, beta, height, width, mode, eps)
+    return _forward(deep, gamma, beta, skip, height, width, mode, eps)[0]

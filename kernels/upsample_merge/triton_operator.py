@@ -2,8 +2,8 @@
 four launches forward (two tables, statistics, the picture) and five back.
 
 The kernels know the deep channels first and a norm with an activation on both inputs. So channels change
-places on the way in and out (one copy each), and the inputs' norms are ones that change nothing. Their mean is
-the pictures' own: around it the kernels add up squares.
+places on the way in and out (one copy each), and the inputs' norms are ones that change nothing. Their mean
+is the pictures' own: around it the kernels add up squares.
 """
 
 from __future__ import annotations
