@@ -1,11 +1,11 @@
 """What all torch operators of the kernels are made with: registration, choice of the version, checks.
 
-On a GPU, float32 and bfloat16 go through the Triton kernels. They are registered with ``torch.library`` as
-``torch.ops.dipedge.<name>``, gradients as ``<name>_backward``, so compiled code sees one call with known
-result shapes. A ``torch.autograd.Function`` around both joins them. That is the cheapest of the ways PyTorch
-has: an empty forward and backward take 27 us of one core together, 53 with ``torch.library.register_autograd``,
-66 with ``custom_op``. So the differentiable one is the function, not the bare operator, whose results say so:
-they require no gradient.
+On a GPU, float32 and bfloat16 go through the Triton kernels. These are registered with ``torch.library``
+as ``torch.ops.dipedge.<name>``, gradients as ``<name>_backward``: compiled code sees one call with known
+result shapes. A ``torch.autograd.Function`` around both joins them, which is the cheapest of PyTorch's ways:
+an empty forward and backward take 27 us of one core, 53 with ``torch.library.register_autograd``, 66 with
+``custom_op``. So the function is the differentiable one, not the bare operator, whose results require no
+gradient.
 
 All else (the CPU, float64) is the reference, called as it is: plain PyTorch, differentiable, and open to a
 compiler. It was behind the dispatcher first, with ``torch.func.vjp`` for gradients; that fails as soon as any

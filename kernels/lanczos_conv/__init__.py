@@ -109,6 +109,13 @@ def _operator(*arguments: Any, **options: Any) -> Any:
     return lanczos_conv(*arguments, **options)
 
 
+def decimate(*arguments: Any, **options: Any) -> Any:
+    """d_t alone as a torch operator: ``decimate(x, factor, lobes=2)``."""
+    from dipedge.kernels.lanczos_conv.operator import decimate as run
+
+    return run(*arguments, **options)
+
+
 @dataclass(frozen=True)
 class Case:
     """One size to test and measure: C channels of H x W decimated by ``factor``."""
