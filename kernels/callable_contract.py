@@ -5,9 +5,10 @@ Only a call loads its ``operator.py``.
 
 A module cannot be called. A subclass of ``ModuleType`` with ``__call__`` could, but torch.compile does not
 trace calls of modules ("call_function PythonModuleVariable"), and operators must stand in compiled code. So
-what ``sys.modules`` holds is an ordinary object that shares the module's namespace: every name that is set in
-one is there in the other, submodules too. Python allows this (an import returns what ``sys.modules`` holds);
-the one thing that such a package cannot do is ``importlib.reload``.
+what ``sys.modules`` holds is an ordinary object that shares the module's namespace: every name that is set
+in one is there in the other, submodules too. Python allows this (an import returns what ``sys.modules``
+holds). Two things such a package cannot do: ``importlib.reload``, and ``from <package> import <name>`` inside
+a function that is compiled (at the top of a file it can; the compiler wants a true module).
 """
 
 from __future__ import annotations
