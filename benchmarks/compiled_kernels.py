@@ -52,11 +52,18 @@ class Compiled:
     products: str
 
 
+SHARED_MEMORY = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10}  # bytes a program may take
+
+
 class AbsentDriver:
     """Says that a device of some compute capability is there, and knows nothing else."""
 
     def __init__(self, capability: int) -> None:
         self.capability = capability
+        self.utils = self
+
+    def get_device_properties(self, device: int) -> dict[str, int]:
+        return {"max_shared_mem": SHARED_MEMORY[self.capability]}
 
     def get_current_target(self) -> GPUTarget:
         return GPUTarget("cuda", self.capability, 32)
@@ -153,7 +160,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=512)
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--fit", choices=list(FITS), action="append")
-    parser.add_argument("--capability", type=int, action="append", help="80 and 90 when left out")
+    parser.add_argument(
+        "--capability", type=int, choices=SHARED_MEMORY, action="append", help="80 and 90 when left out"
+    )
     parser.add_argument("--stack", type=int, default=1 << 20, help="bytes a thread may spill")
     options = parser.parse_args(arguments)
     worst = 0

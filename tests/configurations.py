@@ -12,7 +12,7 @@ import pytest
 import torch.nn.functional as F
 
 from dipedge.engines import get_engine
-from dipedge.engines.base import Evaluation, Program, Settings
+from dipedge.engines.base import Engine, Evaluation, Program, Settings
 from dipedge.priors import (
     DOWNSAMPLINGS,
     PADDINGS,
@@ -96,7 +96,7 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
 CONFIGURATIONS = {**dict(configurations()), **dict(decimations())}
 
 
-def prepared(engine: str, precision: str, name: str, seed: int, make_z: bool = False) -> Program:
+def prepared(engine: str | Engine, precision: str, name: str, seed: int, make_z: bool = False) -> Program:
     """A program with random norms (with all gammas 1 and betas 0 much would cancel), target, mask and z.
 
     ``make_z`` asks for the gradient by z even of Fourier features, which are not made otherwise where only
@@ -111,7 +111,8 @@ def prepared(engine: str, precision: str, name: str, seed: int, make_z: bool = F
         subsample=name.startswith("subsampled"),
         input_gradient=make_z or not isinstance(prior.encoding, Fourier),
     )
-    program = get_engine(engine).compile(prior, task, shape, settings)
+    chosen = get_engine(engine) if isinstance(engine, str) else engine
+    program = chosen.compile(prior, task, shape, settings)
     draws = np.random.default_rng(seed)
     program.load_state(
         {

@@ -77,7 +77,7 @@ class Drawn:
         self.y = [draw_layer(2 + 50 * b, *self.small, case.out, mean=-0.2) for b in fits]
         self.g = [draw_layer(3 + 50 * b, *self.small, case.out, mean=0.1) for b in fits]
         self.weight = [bf16(draw(4 + 50 * b, case.out, case.into)) for b in fits]
-        self.factor = [draw_gamma(5 + 50 * b, case.into) for b in fits]
+        self.merge = [np.abs(draw(5 + 50 * b, 4, case.into + 3)) + 0.1 for b in fits]
         self.gamma_x, self.gamma_y = ([draw_gamma(k + 50 * b, n) for b in fits] for k, n in self._widths(6))
         self.beta_x, self.beta_y = ([draw(k + 50 * b, n) for b in fits] for k, n in self._widths(8))
         self.means = [0.1 * draw(10 + 50 * b, 2, case.out) for b in fits]
@@ -172,17 +172,20 @@ def test_pointwise_layer_and_its_norm_are_those_of_the_reference(case, precision
 
 
 @in_both
-def test_pointwise_layer_takes_a_picture_without_norm_from_inside_a_larger_one_and_a_factor(precision):
+def test_pointwise_layer_takes_a_picture_without_norm_from_inside_a_larger_one_and_a_merges_norm(precision):
     case = Case(6, 5, 9, 7, stride=2)
     drawn, used = Drawn(case, precision), scratch(FITS)
     padded = empty_picture(FITS, case.height + 4, case.width + 2, case.into, precision)
     padded[:, 2:-2, 1:-1] = pictures(drawn.x, precision)
     output = Layer(empty_picture(FITS, *drawn.small, case.out, precision), case.out)
     source = Layer(padded[:, 2:-2, 1:-1], case.into)
-    pointwise(source, drawn.weights(), output, used, stride=2, factor=vectors(drawn.factor))
+    pointwise(source, drawn.weights(), output, used, stride=2, merge=vectors(drawn.merge))
     for b, found in enumerate(arrays(output.values, case.out)):
-        wanted = (drawn.strided(drawn.x[b]) * drawn.factor[b].astype(np.float64)) @ drawn.weight[b].T
-        judge(found, wanted, drawn.allowed(case.into))
+        mean, _, scale, _ = drawn.merge[b][:, : case.into].astype(np.float64)
+        x = drawn.strided(drawn.x[b])
+        wanted = ((x - mean) * scale) @ drawn.weight[b].T
+        sizes = size((np.abs(x) + mean) * scale) * np.sqrt(case.into)
+        judge(found, wanted, drawn.allowed(case.into), sizes)
 
 
 def run_backward(drawn, incoming, output, **options):
@@ -277,20 +280,22 @@ def test_gradient_made_from_the_heads_three_numbers_equals_a_stored_one(precisio
 
 @in_both
 def test_gradient_of_an_output_without_norm_gives_a_merges_sums_and_scales_the_weight_gradient(precision):
-    case, skip = Case(10, 12, 5, 6), 3
+    case = Case(10, 12, 5, 6)
     drawn = Drawn(case, precision)
     u = empty_picture(FITS, *drawn.small, case.into, precision)
-    norm = vectors([np.abs(draw(60 + b, 4, case.into + skip)) + 0.1 for b in range(FITS)])
+    norm = vectors(drawn.merge)
     merged = MergeSums(norm, 99, empty(FITS, 2, case.into), empty(FITS, case.into), empty(FITS, case.into))
     output = Layer(pictures(drawn.y, precision), case.out)
     incoming = pictures(drawn.g, precision)
-    dweight = run_backward(drawn, incoming, output, to=u, factor=vectors(drawn.factor), sums=merged)
+    dweight = run_backward(drawn, incoming, output, to=u, merge=norm, sums=merged)
     for b, found in enumerate(arrays(u, case.into)):
         dz = drawn.g[b].reshape(-1, case.out).astype(np.float64)
         a = drawn.activation(b)[2]
-        judge(dweight[b], dz.T @ a.reshape(-1, case.into) * drawn.factor[b], drawn.allowed(30))
+        mean, rstd, scale = norm[b, :3, : case.into].double().cpu().numpy()
+        centred = (a - mean).reshape(-1, case.into) * scale
+        sizes = size((np.abs(a) + mean) * scale) * size(dz) * np.sqrt(30)
+        judge(dweight[b], dz.T @ centred, drawn.allowed(30), sizes)
         judge(found, dz @ drawn.weight[b], drawn.allowed(case.out))
-        mean, rstd = norm[b, :2, : case.into].double().cpu().numpy()
         terms = found * (a - mean) * rstd
         assert faults(merged.dbeta[b].cpu().numpy(), found.sum((0, 1)), tolerance(30), size(found) * 6) == []
         scale = size(np.abs(found) * (np.abs(a) + mean) * rstd) * 6

@@ -84,6 +84,15 @@ def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients
     assert_bfloat16_evaluation(*answers, maxima=prior.network.downsample == "max")
 
 
+@pytest.mark.parametrize("name", ["stride, bilinear, reflection", "max, nearest, zero"])
+def test_convolutions_of_the_library_give_the_same(name):
+    seed, wanted = reference(name)
+    program = prepared(TritonEngine(convolutions="library"), "fp32", name, seed)
+    assert_evaluation(program.evaluate(), wanted)
+    with pytest.raises(InputError, match="must be 'triton' or 'library'"):
+        TritonEngine(convolutions="other")
+
+
 def pointwise(**changes) -> Prior:
     return replace(Prior(Fourier(4, 16.0), Hourglass(SMALL), name="small"), **changes)
 

@@ -42,6 +42,7 @@ PADDED = (
     (Case(17, 1, 0, 3, 36, mode="nearest"), 2, "zero"),
     (Case(3, 0, 0, 2, 5), 7, "reflection"),  # further out than the picture is large
     (Case(1, 20, 0, 1, 1), 1, "reflection"),
+    (Case(70, 66, 0, 2, 3), 1, "zero"),
     (Case(2, 2, 0, 8, 6), 0, "zero"),
 )
 

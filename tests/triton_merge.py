@@ -1,4 +1,4 @@
-"""The levels that tests of the merge's Triton kernels share: layers, tables, the reference, the end of both routes.
+"""What the tests of the merge's two routes share: layers, tables, the reference, and the end of both.
 
 What other kernels do between the merge's (a product at low resolution, a convolution) is done in PyTorch, and
 rounded to cells where they round.

@@ -67,13 +67,21 @@ class TritonEngine:
 
     Args:
         device: such as "cuda" or "cuda:1"; None is the current CUDA device, or the CPU under the interpreter.
+        convolutions: "triton" or "library" (cuDNN, from the same padded pictures): whose products the
+            convolutions wider than one pixel take. Which is faster is what benchmarks/device.sh measures.
+
+    Raises:
+        InputError: another word for ``convolutions``.
     """
 
     name = "triton"
 
-    def __init__(self, device: str | None = None) -> None:
+    def __init__(self, device: str | None = None, convolutions: str = "triton") -> None:
+        if convolutions not in ("triton", "library"):
+            raise InputError(f"convolutions is {convolutions!r}; it must be 'triton' or 'library'")
         usual = "cpu" if interpreted() else "cuda"
         self._device = torch.device(device or usual)
+        self._library = convolutions == "library"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
         """Always None: every hourglass with every data term runs here."""
@@ -126,10 +134,10 @@ class TritonEngine:
             raise InputError(f"shape is {shape}; it must be (H, W, C) with sides of 1 or more")
         check_subsampled(prior, task, own)
         asked = (prior, task, shape, settings, PRECISIONS[own.precision])
-        needed = TritonFits(*asked, torch.device("meta")).bytes
+        needed = TritonFits(*asked, torch.device("meta"), self._library).bytes
         self._check_memory(needed)
         try:
-            fits = TritonFits(*asked, self._device)
+            fits = TritonFits(*asked, self._device, self._library)
             fits.begin()
         except torch.OutOfMemoryError as error:
             raise OutOfMemoryError(_too_large(needed, None), needed) from error

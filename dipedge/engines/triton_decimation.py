@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from dipedge.engines.triton_layers import Normed, Packed, Part, Plan, Taps
-from dipedge.kernels.conv_norm_act.triton_conv_backward import gradient_margins
 from dipedge.kernels.gpu.layer import Gradient
 from dipedge.kernels.lanczos_conv.triton_conv import conv_decimate, filter_lines
 from dipedge.kernels.lanczos_conv.triton_conv_backward import (
@@ -22,7 +21,7 @@ class Pooled:
     """2x2 maxima of a convolution that keeps the size; the norm is that of the maxima."""
 
     def __init__(self, plan: Plan, name: str, copy: Packed, channels: int, kernel: int) -> None:
-        self._plan, self._kernel = plan, kernel
+        self._plan = plan
         self._taps = Taps(plan, name, copy, channels, kernel, normed=False)
         height, width, _ = copy.shape
         self.normed = Normed(plan, name, (-(-height // 2), -(-width // 2), channels))
@@ -38,8 +37,8 @@ class Pooled:
         largest(self._taps.layer.values, own.layer, own.gamma, own.beta, eps, self._plan.scratch)
 
     def backward(self, incoming: Gradient, by_input: bool) -> Part | None:
-        margins = gradient_margins(self._kernel, 1)
-        largest_backward(incoming, self.normed.layer, self._taps.layer.values, self._taps.dc, margins)
+        taps = self._taps
+        largest_backward(incoming, self.normed.layer, taps.layer.values, taps.dc, taps.margins)
         return self._taps.backward_from_dc(by_input)
 
 

@@ -38,11 +38,12 @@ class TritonFits:
         settings: one per fit; they differ in their seeds alone.
         cell: torch.float32 or torch.bfloat16.
         device: a CUDA device, the CPU under the interpreter, or "meta", which only counts ``bytes``.
+        library: see ``Plan``.
     """
 
     def __init__(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Sequence[Settings],
-        cell: torch.dtype, device: torch.device,
+        cell: torch.dtype, device: torch.device, library: bool = False,
     ) -> None:  # fmt: skip
         self.shape, self.settings, self.device = tuple(shape), settings[0], device
         self.prior, self.task, self.seeds = prior, task, [s.seed & (2**64 - 1) for s in settings]
@@ -52,7 +53,7 @@ class TritonFits:
         self.parameters = Parameters(prior, shape[2], fits, cell, device)
         self._seeds = torch.from_numpy(np.array(self.seeds, np.uint64).view(np.int64)).to(device)
         self._step = torch.zeros(1, dtype=torch.int64, device=device)
-        self._plan = Plan(prior.network, self.parameters, self.buffers)
+        self._plan = Plan(prior.network, self.parameters, self.buffers, library=library)
         self._positions = None
         if own.subsample:
             sides = (-(-side // 2) for side in shape[:2])

@@ -231,7 +231,8 @@ class Input:
         if self.wants_gradient:
             self._add_up(parts)
             if self._learned:
-                features_backward(self.gradient, *self._whole, plan.scratch, add=self._adds)
+                written = self._adds or self._down_apart
+                features_backward(self.gradient, *self._whole, plan.scratch, add=written)
         if self._learned:
             frequency_gradient(*self._whole, self._dfrequencies)
             if self._seen is not None:

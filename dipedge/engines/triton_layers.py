@@ -28,6 +28,7 @@ from dipedge.kernels.conv_norm_act.triton_conv_weight import (
     convolve_backward_weight,
     convolve_weight_partials,
 )
+from dipedge.kernels.conv_norm_act.triton_library import convolve_library, convolve_library_backward
 from dipedge.kernels.gpu.launch import Scratch
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.priors import Hourglass
@@ -41,12 +42,14 @@ class Plan:
         network: the description.
         parameters, buffers: where values and pictures lie.
         scratch: set when all has been planned.
+        library: whether convolutions wider than one pixel are the library's (cuDNN's) instead of ours.
     """
 
     network: Hourglass
     parameters: Parameters
     buffers: Buffers
     scratch: Scratch | None = None
+    library: bool = False
 
     @property
     def reflect(self) -> bool:
@@ -192,9 +195,12 @@ class Taps:
             self.layer = buffers.layer(*shape, plan.network.slope, normed=False)
         self._weight = plan.parameters.cell(weight)
         slot = plan.parameters.slots[weight]
-        parts = convolve_weight_partials(*shape[:2], into, channels, kernel, buffers.cell.itemsize)
+        parts = 1
+        if not plan.library:
+            parts = convolve_weight_partials(*shape[:2], into, channels, kernel, buffers.cell.itemsize)
         self._sums = buffers.weight_sums(slot.offset, parts, slot.shape)
-        before, after = gradient_margins(kernel, stride)
+        self.margins = (0, 0) if plan.library else gradient_margins(kernel, stride)
+        before, after = self.margins
         self.dc = buffers.picture(shape[0] + before + after, shape[1] + before + after, channels)
         self._into = into
         self._dpadded: torch.Tensor | None = None
@@ -207,18 +213,23 @@ class Taps:
         norm = {}
         if self.layer.norm is not None:
             norm = {"gamma": self.normed.gamma, "beta": self.normed.beta}
-        convolve(
+        (convolve_library if self._plan.library else convolve)(
             self._packed.tensor, self._kernel, self._stride, self._weight, self.layer,
             norm.get("gamma"), norm.get("beta"), self._plan.network.bn_eps, self._plan.scratch,
         )  # fmt: skip
 
     def backward(self, incoming: Gradient, by_input: bool) -> Part | None:
-        output_gradient(incoming, self.layer, self.dc, gradient_margins(self._kernel, self._stride))
+        output_gradient(incoming, self.layer, self.dc, self.margins)
         return self.backward_from_dc(by_input)
 
     def backward_from_dc(self, by_input: bool) -> Part | None:
         """The same where ``dc`` has been written already."""
         packed, kernel, stride = self._packed, self._kernel, self._stride
+        if self._plan.library:
+            dpadded = self._dpadded if by_input else None
+            sums = self._sums.tensor
+            convolve_library_backward(packed.tensor, self.dc, self._weight, dpadded, sums, kernel, stride)
+            return Part(dpadded, margin=packed.margin) if by_input else None
         convolve_backward_weight(packed.tensor, self.dc, self._sums.tensor, kernel, stride)
         if not by_input:
             return None

@@ -18,8 +18,8 @@ from dipedge.kernels.upsample_merge.triton_axis import Axis
 from dipedge.kernels.upsample_merge.triton_backward import merge_backward_deep, merge_backward_skip
 from dipedge.kernels.upsample_merge.triton_blend import blend
 from dipedge.kernels.upsample_merge.triton_blend_backward import blend_backward, blend_partials
-
-# TMP
+from dipedge.kernels.upsample_merge.triton_gather import gather
+from dipedge.kernels.upsample_merge.triton_padded import merge_padded
 from dipedge.kernels.upsample_merge.triton_statistics import merge_statistics
 
 Axes = tuple[Axis, Axis]  # of rows and of columns
@@ -95,10 +95,9 @@ class PointwiseUp(_Merge):
         self._shift = buffers.floats(d + s)
 
     def forward(self) -> None:
-        plan, own, d = self._plan, self.normed, self._d
+        plan, own = self._plan, self.normed
         self._statistics()
-        factor = self._norm[:, 2, :d]
-        pointwise(self._deep.layer, self._weight_deep, self._z, plan.scratch, factor=factor)
+        pointwise(self._deep.layer, self._weight_deep, self._z, plan.scratch, merge=self._norm)
         blend(
             self._z.values, self._skip_layer, self._norm, self._weight_skip, self._rows, self._columns,
             own.layer, own.gamma, own.beta, plan.network.bn_eps, plan.scratch,
@@ -116,7 +115,7 @@ class PointwiseUp(_Merge):
         sums = MergeSums(self._norm, self._pixels, self._means, self._dgamma[:, :d], self._shift[:, :d])
         pointwise_backward(
             self._dz, self._z, self._deep.layer, self._weight_deep, self._sums.tensor, plan.scratch,
-            factor=self._norm[:, 2, :d], to=self._u, sums=sums,
+            merge=self._norm, to=self._u, sums=sums,
         )  # fmt: skip
         self._finish(self._u, self._dskip, 0)
 
@@ -137,8 +136,6 @@ class PaddedUp(_Merge):
         self.normed = self._taps.normed
         self._d_merged = buffers.picture(height, width, merged)
         self._u = buffers.picture(low_h, low_w, self._d)
-        all_means = buffers.floats(2, merged)
-        self._all_means = all_means
         self._dbeta = plan.parameters.gradient(f"{name}.merge.bn.bias")
         if plan.reflect:  # the next norm takes a constant off again: exactly zero
             self._dbeta = buffers.floats(merged)
@@ -154,15 +151,11 @@ class PaddedUp(_Merge):
 
     def backward(self, incoming: Gradient) -> None:
         """Finishes the gradients of both branches."""
-        plan, d = self._plan, self._d
+        plan = self._plan
         part = self._taps.backward(incoming, by_input=True)
         fold(part.values, part.margin, plan.reflect, None, None, 1, self._d_merged, None, None, plan.scratch)
-        merge_backward_sums(
+        gather(
             self._d_merged, self._skip_layer, self._deep.layer, self._norm, self._rows, self._columns,
-            self._all_means, self._dgamma, self._dbeta, plan.scratch,
+            self._u, self._means, self._skip_means, self._dgamma, self._dbeta, plan.scratch,
         )  # fmt: skip
-        gather(self._d_merged, self._rows, self._columns, self._u, d)
-        self._means.copy_(self._all_means[:, :, :d])
-        if self._skip is not None:
-            self._skip_means.copy_(self._all_means[:, :, d:])
-        self._finish(self._u, self._d_merged, d)
+        self._finish(self._u, self._d_merged, self._d)

@@ -8,7 +8,6 @@ import torch
 
 from dipedge.engines.triton_parameters import GROUP, Parameters, Slot
 from dipedge.kernels.adam.triton import Collected, adam_step, collect
-
 from dipedge.kernels.muon.triton import Rate, muon_step
 from dipedge.kernels.muon.triton_matrices import Matrices, Matrix
 from dipedge.optimisers import Adam, Muon, Optimiser

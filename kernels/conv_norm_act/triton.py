@@ -36,6 +36,7 @@ from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
 ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
+SMALL = 140 << 10  # bytes of shared memory a program: GPUs with less take tiles of half the pixels
 ENOUGH = 128  # programs that keep the GPU busy; below that, tiles shrink
 
 
@@ -54,10 +55,13 @@ def tile_sizes(pixels: int, channels: int, largest: int, wide: int) -> tuple[int
 
 
 @triton.jit
-def load_activations(place, k, valid, norm, slope, I: tl.constexpr, ACT: tl.constexpr):
+def load_activations(
+    place, k, valid, norm, merge, slope, I: tl.constexpr, ACT: tl.constexpr, MC: tl.constexpr
+):
     """Channels ``k`` of a layer at ``place`` [M, 1] (pointers), activated: [M, K] float32.
 
-    Pixels that are not ``valid`` [M, 1] give act(shift), channels that are not there 0 (if ACT) or what is 0.
+    With MC > 0 without their means in a merge's norm ``merge`` [4, MC]. Pixels that are not ``valid`` [M, 1]
+    give a constant a channel, which the other factor's zeros take out of every product.
     """
     inside = k < I
     values = tl.load(place + k[None, :], mask=valid & inside[None, :], other=0.0).to(tl.float32)
@@ -65,44 +69,44 @@ def load_activations(place, k, valid, norm, slope, I: tl.constexpr, ACT: tl.cons
         scale = tl.load(norm + 2 * I + k, mask=inside, other=0.0)
         shift = tl.load(norm + 3 * I + k, mask=inside, other=0.0)
         values = activated(values, scale, shift, slope)
+    if MC > 0:
+        values -= tl.load(merge + k, mask=inside, other=0.0)[None, :]
     return values
 
 
 @triton.jit
-def _input_weights(
-    weight, factor, k, o, I: tl.constexpr, O: tl.constexpr, WS: tl.constexpr, FACTOR: tl.constexpr
-):
-    """Rows ``k`` and columns ``o`` of the transposed weights [I, O], each input channel times ``factor``."""
+def _input_weights(weight, merge, k, o, I: tl.constexpr, O: tl.constexpr, WS: tl.constexpr, MC: tl.constexpr):
+    """Rows ``k`` and columns ``o`` of the transposed weights [I, O], times the scales of ``merge``."""
     there = (k < I)[:, None] & (o < O)[None, :]
     w = tl.load(weight + o[None, :] * WS + k[:, None], mask=there, other=0.0)
-    if FACTOR:
-        scale = tl.load(factor + k, mask=k < I, other=0.0)
+    if MC > 0:
+        scale = tl.load(merge + 2 * MC + k, mask=k < I, other=0.0)
         w = as_cells(w.to(tl.float32) * scale[:, None], w.dtype)
     return w
 
 
 @triton.jit
 def _product(
-    place, valid, norm_x, factor, weight, o, slope,
-    I: tl.constexpr, O: tl.constexpr, WS: tl.constexpr, ACT: tl.constexpr, FACTOR: tl.constexpr,
+    place, valid, norm_x, merge, weight, o, slope,
+    I: tl.constexpr, O: tl.constexpr, WS: tl.constexpr, ACT: tl.constexpr, MC: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """One tile's sums over more than K input channels, [M, N]."""
     total = tl.zeros([M, N], tl.float32)
     for start in range(0, I, K):
         k = start + tl.arange(0, K)
-        w = _input_weights(weight, factor, k, o, I, O, WS, FACTOR)
-        a = as_cells(load_activations(place, k, valid, norm_x, slope, I, ACT), w.dtype)
+        w = _input_weights(weight, merge, k, o, I, O, WS, MC)
+        a = as_cells(load_activations(place, k, valid, norm_x, merge, slope, I, ACT, MC), w.dtype)
         total = added_product(a, w, total)
     return total
 
 
 @triton.jit
 def pointwise_kernel(
-    x, norm_x, factor, weight, y, rows, counters, gamma, beta, norm_y,
-    width, pixels, programs, xb, xh, fb, wb, yb, gb, slope, eps,
+    x, norm_x, merge, weight, y, rows, counters, gamma, beta, norm_y,
+    width, pixels, programs, xb, xh, mb, wb, yb, gb, slope, eps,
     XS: tl.constexpr, WS: tl.constexpr, YS: tl.constexpr, I: tl.constexpr, O: tl.constexpr,
-    STRIDE: tl.constexpr, ACT: tl.constexpr, FACTOR: tl.constexpr, NORM: tl.constexpr,
+    STRIDE: tl.constexpr, ACT: tl.constexpr, MC: tl.constexpr, NORM: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, P: tl.constexpr, COUNTERS: tl.constexpr,
 ):  # fmt: skip
     p, group, b = tl.program_id(0), tl.program_id(1), tl.program_id(2).to(tl.int64)
@@ -110,24 +114,24 @@ def pointwise_kernel(
     y += b * yb
     weight += b * wb
     norm_x += b * 4 * I
-    factor += b * fb
+    merge += b * mb
     o = group * N + tl.arange(0, N)
     k = tl.arange(0, K)
     count = 0.0
     mean = tl.zeros([N], tl.float32)
     squares = tl.zeros([N], tl.float32)
     if I <= K:
-        w = _input_weights(weight, factor, k, o, I, O, WS, FACTOR)
+        w = _input_weights(weight, merge, k, o, I, O, WS, MC)
     for tile in range(p, tl.cdiv(pixels, M), programs):
         m = tile * M + tl.arange(0, M)
         valid = (m < pixels)[:, None]
         i = (m // width).to(tl.int64)
         place = x + (i * (STRIDE * xh) + (m - i * width) * (STRIDE * XS))[:, None]
         if I <= K:
-            a = as_cells(load_activations(place, k, valid, norm_x, slope, I, ACT), w.dtype)
+            a = as_cells(load_activations(place, k, valid, norm_x, merge, slope, I, ACT, MC), w.dtype)
             total = product(a, w)
         else:
-            total = _product(place, valid, norm_x, factor, weight, o, slope, I, O, WS, ACT, FACTOR, M, N, K)
+            total = _product(place, valid, norm_x, merge, weight, o, slope, I, O, WS, ACT, MC, M, N, K)
         stored = as_cells(total, y.dtype.element_ty)
         tl.store(y + m[:, None].to(tl.int64) * YS + o[None, :], stored, mask=valid & (o < O)[None, :])
         if NORM:
@@ -152,7 +156,7 @@ def pointwise(
     beta: Any = None,
     eps: float = 1e-5,
     stride: int = 1,
-    factor: Any = None,
+    merge: Any = None,
 ) -> None:
     """y = weight act(x) at every ``stride``-th pixel, and the norm of y; one launch.
 
@@ -164,25 +168,27 @@ def pointwise(
         gamma, beta: float32 [B, O] of the BN behind; None with an output without norm.
         eps: added to the variance.
         stride: 1 or 2.
-        factor: float32 [B, I], multiplies each channel of the activation; None for 1.
+        merge: float32 [B, 4, C], C >= I: the norm of a merge whose first channels these are; act(x) is then
+            replaced by scale (act(x) - mean). The merge's shift is left out: see ``upsample_merge``.
     """
     x, y = source.values, output.values
     into, out = source.channels, output.channels
     fits, height, width = y.shape[:3]
     few = x.element_size() == 4
-    m, n = tile_sizes(height * width, out, 32 if few else 128, 64 if few else 128)
+    most = 128 if gpu.shared_memory() > SMALL else 64
+    m, n = tile_sizes(height * width, out, 32 if few else most, 64 if few else 128)
     count = gpu.programs(-(-height * width // m), share=2)
     nothing = scratch.partials
     normed = output.norm is not None
     gpu.launch(
         pointwise_kernel, (count, -(-out // n), fits),
-        x, nothing if source.norm is None else source.norm, nothing if factor is None else factor,
+        x, nothing if source.norm is None else source.norm, nothing if merge is None else merge,
         weight, y, scratch.partials, scratch.counters, gamma if normed else nothing,
         beta if normed else nothing, output.norm if normed else nothing,
-        width, height * width, count, x.stride(0), x.stride(1), 0 if factor is None else factor.stride(0),
+        width, height * width, count, x.stride(0), x.stride(1), 0 if merge is None else merge.stride(0),
         weight.stride(0), y.stride(0), gamma.stride(0) if normed else 0, source.slope, eps,
         warps=8 if m * n >= 64 * 128 else 4, stages=2 if few else 3,
         XS=x.stride(2), WS=weight.stride(1), YS=y.stride(2), I=into, O=out, STRIDE=stride,
-        ACT=source.norm is not None, FACTOR=factor is not None, NORM=normed,
+        ACT=source.norm is not None, MC=0 if merge is None else merge.shape[2], NORM=normed,
         M=m, N=n, K=gpu.block(into, 32 if few else 128), P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

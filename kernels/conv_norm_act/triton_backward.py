@@ -23,7 +23,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.conv_norm_act.triton import ROWS_AT_ONCE, load_activations, tile_sizes
+from dipedge.kernels.conv_norm_act.triton import ROWS_AT_ONCE, SMALL, load_activations, tile_sizes
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated, by_normalised, by_output
 from dipedge.kernels.gpu.cells import added_product, as_cells, product
@@ -115,9 +115,9 @@ def _gradient_by_input(
 
 @triton.jit
 def _both_products(
-    gradient, y, norm, means, dlogit, head, weight, place, norm_x, dw, m, o, k, valid, slope, slope_x,
+    gradient, y, norm, means, dlogit, head, weight, place, norm_x, merge, dw, m, o, k, valid, slope, slope_x,
     O: tl.constexpr, I: tl.constexpr, GS: tl.constexpr, YS: tl.constexpr, WS: tl.constexpr,
-    SOURCE: tl.constexpr, OUT: tl.constexpr, ACT: tl.constexpr, DX: tl.constexpr,
+    SOURCE: tl.constexpr, OUT: tl.constexpr, ACT: tl.constexpr, MC: tl.constexpr, DX: tl.constexpr,
     M: tl.constexpr, K: tl.constexpr,
 ):  # fmt: skip
     """The weight gradient with this tile added, and the gradient by the input [M, K] if DX."""
@@ -126,7 +126,7 @@ def _both_products(
         gradient, y, norm, means, dlogit, head, m, o, valid, slope, O, GS, YS, SOURCE, OUT
     )
     dc = as_cells(dc, cell)
-    a = as_cells(load_activations(place, k, valid, norm_x, slope_x, I, ACT), cell)
+    a = as_cells(load_activations(place, k, valid, norm_x, merge, slope_x, I, ACT, MC), cell)
     dw = added_product(tl.trans(dc), a, dw)
     dx = tl.zeros([M, K], tl.float32)
     if DX:
@@ -169,12 +169,12 @@ def _handed_over(
 
 @triton.jit
 def pointwise_backward_kernel(
-    gradient, y, norm_y, means_y, dlogit, head, x, norm_x, factor, weight, extra, dweight, dx_out, norm_h,
+    gradient, y, norm_y, means_y, dlogit, head, x, norm_x, merge, weight, extra, dweight, dx_out, norm_h,
     rows, counters, means, dgamma, dbeta, width, pixels, of_pixels, programs,
-    gb, yb, lb, hb, xb, xh, fb, wb, eb, eh, db, nb, vb, cb, slope_y, slope_x,
+    gb, yb, lb, hb, xb, xh, mb, wb, eb, eh, db, nb, vb, cb, slope_y, slope_x,
     GS: tl.constexpr, YS: tl.constexpr, XS: tl.constexpr, WS: tl.constexpr, ES: tl.constexpr,
     DS: tl.constexpr, HC: tl.constexpr, I: tl.constexpr, O: tl.constexpr, OUT: tl.constexpr,
-    STRIDE: tl.constexpr, SOURCE: tl.constexpr, ACT: tl.constexpr, FACTOR: tl.constexpr, DX: tl.constexpr,
+    STRIDE: tl.constexpr, SOURCE: tl.constexpr, ACT: tl.constexpr, MC: tl.constexpr, DX: tl.constexpr,
     DW: tl.constexpr, SUMS: tl.constexpr, EXTRA: tl.constexpr,
     M: tl.constexpr, N: tl.constexpr, K: tl.constexpr, P: tl.constexpr, COUNTERS: tl.constexpr,
 ):  # fmt: skip
@@ -196,8 +196,8 @@ def pointwise_backward_kernel(
         if DW:
             dw, dx = _both_products(
                 gradient + b * gb, y + b * yb, norm_y + b * 4 * O, means_y + b * 2 * O, dlogit + b * lb,
-                head + b * hb, weight, place, norm_x, dw, m, o, k, valid, slope_y, slope_x,
-                O, I, GS, YS, WS, SOURCE, OUT, ACT, DX, M, K,
+                head + b * hb, weight, place, norm_x, merge + b * mb, dw, m, o, k, valid, slope_y, slope_x,
+                O, I, GS, YS, WS, SOURCE, OUT, ACT, MC, DX, M, K,
             )  # fmt: skip
         else:
             dx = _gradient_by_input(
@@ -212,7 +212,7 @@ def pointwise_backward_kernel(
             sum_g += first
             sum_gh += second
     if DW:
-        _store_weights(dweight + (b * programs + p) * O * I, factor + b * fb, dw, o, k, O, I, FACTOR)
+        _store_weights(dweight + (b * programs + p) * O * I, merge + b * mb, dw, o, k, O, I, MC)
     if SUMS > 0:
         _finish_sums(
             rows + b * programs * 2 * I, counters + b * COUNTERS + group, sum_g, sum_gh, p, programs,
@@ -230,10 +230,10 @@ def _finish_sums(
 
 
 @triton.jit
-def _store_weights(to, factor, dw, o, k, O: tl.constexpr, I: tl.constexpr, FACTOR: tl.constexpr):
+def _store_weights(to, merge, dw, o, k, O: tl.constexpr, I: tl.constexpr, MC: tl.constexpr):
     """One program's part of the weight gradient, [O, I]; what multiplied the activation multiplies it too."""
-    if FACTOR:
-        dw *= tl.load(factor + k, mask=k < I, other=0.0)[None, :]
+    if MC > 0:
+        dw *= tl.load(merge + 2 * MC + k, mask=k < I, other=0.0)[None, :]
     tl.store(to + o[:, None] * I + k[None, :], dw, mask=(o < O)[:, None] & (k < I)[None, :])
 
 
@@ -257,7 +257,8 @@ def weight_partials(height: int, width: int, into: int, out: int, cell_bytes: in
 
 def _tile(pixels: int, into: int, out: int, cell_bytes: int) -> tuple[int, int, int]:
     """Pixels, outputs and inputs of a tile."""
-    m, k = tile_sizes(pixels, into, *((32, 64) if cell_bytes == 4 else (64, 128)))
+    most = 64 if gpu.shared_memory() > SMALL else 32
+    m, k = tile_sizes(pixels, into, *((32, 64) if cell_bytes == 4 else (most, 128)))
     return m, gpu.block(out, WIDEST[cell_bytes]), k
 
 
@@ -270,7 +271,7 @@ def pointwise_backward(
     scratch: gpu.Scratch,
     *,
     stride: int = 1,
-    factor: Any = None,
+    merge: Any = None,
     to: Gradient | Any = None,
     dgamma: Any = None,
     dbeta: Any = None,
@@ -281,15 +282,12 @@ def pointwise_backward(
     """The gradients of ``pointwise``; one launch, or two with more than 128 outputs.
 
     Args:
-        incoming: the gradient at the output: ``Gradient``, ``Head``, or cells by y [B, h, w, S].
-        output: the layer that ``pointwise`` wrote.
-        source: the layer that it read.
-        weight: as it was given.
-        partials: float32 [B, P, O, 1, 1, I], written; P from ``weight_partials``.
-        scratch: see ``gpu.launch.Scratch``.
-        stride: as it was given.
-        factor: as it was given; it is not in the gradient by the input (that is by factor times the
-            activation), but in the weight gradient.
+        incoming: the gradient at the output: ``Gradient``, ``Head``, or cells by y [B, h, w, S]. output: the
+        layer that ``pointwise`` wrote. source: the layer that it read. weight: as it was given. partials:
+        float32 [B, P, O, 1, 1, I], written; P from ``weight_partials``. scratch: see ``gpu.launch.Scratch``.
+        stride: as it was given. merge: as it was given; it is in the weight gradient, but not in the gradient
+        by the input, which is that
+            by the merged channel.
         to: None where the input needs no gradient; cells [B, h, w, S] for the raw gradient at the output's
             pixels; a ``Gradient`` for the finished one (stride 1 only), its means written too.
         dgamma, dbeta: float32 [B, I] views of the gradients by the source's norm; with a ``Gradient`` only.
@@ -313,14 +311,14 @@ def pointwise_backward(
     for dx, dw in parts:
         if dw or to is not None:
             _launch(
-                incoming, output, source, weight, partials, scratch, stride, factor,
+                incoming, output, source, weight, partials, scratch, stride, merge,
                 to.values if finished else to, extra, extra_stride, wanted, dx and to is not None, dw,
             )  # fmt: skip
 
 
 def _launch(
     incoming: Any, output: Layer, source: Layer, weight: Any, partials: Any, scratch: gpu.Scratch,
-    stride: int, factor: Any, to: Any, extra: Any, extra_stride: int, sums: _Sums, dx: bool, dw: bool,
+    stride: int, merge: Any, to: Any, extra: Any, extra_stride: int, sums: _Sums, dx: bool, dw: bool,
 ) -> None:  # fmt: skip
     nothing = scratch.partials
     x, y = source.values, output.values
@@ -339,12 +337,12 @@ def _launch(
         pointwise_backward_kernel, (count, groups, fits),
         g, y, nothing if output.norm is None else output.norm, means, head.dlogit if head else nothing,
         head.weight if head else nothing, x, nothing if source.norm is None else source.norm,
-        nothing if factor is None else factor, weight, more, partials, target, sums.norm,
+        nothing if merge is None else merge, weight, more, partials, target, sums.norm,
         scratch.partials, scratch.counters, sums.means, sums.dgamma, sums.dbeta,
         width, height * width, sums.pixels, count,
         g.stride(0) if head is None else 0, y.stride(0), head.dlogit.stride(0) if head else 0,
         head.weight.stride(0) if head else 0, x.stride(0), x.stride(1),
-        0 if factor is None else factor.stride(0), weight.stride(0), more.stride(0),
+        0 if merge is None else merge.stride(0), weight.stride(0), more.stride(0),
         0 if extra is None else extra.stride(1), target.stride(0), sums.norm.stride(0),
         sums.dgamma.stride(0), sums.dbeta.stride(0), output.slope, source.slope,
         warps=8 if max(m, n) * k >= 64 * 128 else 4, stages=2,
@@ -352,6 +350,6 @@ def _launch(
         ES=1 if extra is None else extra.stride(2), DS=to.stride(2) if dx else 1, HC=sums.pitch, I=into,
         O=out, OUT=head.dlogit.shape[3] if head else 1, STRIDE=stride,
         SOURCE=HEAD if head else (GRADIENT if given else RAW), ACT=source.norm is not None,
-        FACTOR=factor is not None, DX=dx, DW=dw, SUMS=sums.kind if dx else NOT,
+        MC=0 if merge is None else merge.shape[2], DX=dx, DW=dw, SUMS=sums.kind if dx else NOT,
         EXTRA=0 if extra is None else extra_stride, M=m, N=n, K=k, P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

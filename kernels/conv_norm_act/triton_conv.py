@@ -45,14 +45,13 @@ has not been measured, because no GPU was at hand. The default stays open until 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu import launch as gpu
-from dipedge.kernels.gpu.cells import INTERPRETED, added_product, as_cells
+from dipedge.kernels.gpu.cells import added_product, as_cells
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
@@ -68,7 +67,7 @@ def tile_sizes(pixels: int, channels: int, columns: int, cell: int) -> tuple[int
     They follow from the size of one picture alone, so that a fit gives the same bits in any company.
     """
     m, n, k = LARGEST[cell]
-    if shared_memory() < 200 << 10:  # not an H100 or H200: registers are short too
+    if gpu.shared_memory() < 200 << 10:  # not an H100 or H200: registers are short too
         m = min(m, 128)
     m, n, k = m, gpu.block(channels, n), gpu.block(columns, k)
 
@@ -87,21 +86,9 @@ def tile_sizes(pixels: int, channels: int, columns: int, cell: int) -> tuple[int
     return m, n, k
 
 
-@cache
-def _shared_memory(device: int) -> int:
-    return triton.runtime.driver.active.utils.get_device_properties(device)["max_shared_mem"]
-
-
-def shared_memory() -> int:
-    """Bytes of shared memory that a program may take on this GPU: 227 KB on an H200, 99 on small ones."""
-    if INTERPRETED.value:
-        return 227 << 10
-    return _shared_memory(triton.runtime.driver.active.get_current_device())
-
-
 def stages(step: int) -> int:
     """How many steps of ``step`` bytes of operands are in flight at once."""
-    return max(2, min(4, (shared_memory() - (8 << 10)) // step))
+    return max(2, min(4, (gpu.shared_memory() - (8 << 10)) // step))
 
 
 def warps(m: int, n: int) -> int:

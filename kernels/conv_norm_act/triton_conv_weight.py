@@ -21,7 +21,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.conv_norm_act.triton_conv import ENOUGH, shared_memory, stages, warps
+from dipedge.kernels.conv_norm_act.triton_conv import ENOUGH, stages, warps
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.cells import added_product
 
@@ -31,7 +31,7 @@ LARGEST = {2: (64, 128, 256), 4: (32, 64, 64)}
 
 def _tile(pixels: int, out: int, columns: int, cell: int) -> tuple[int, int, int]:
     m, n, k = LARGEST[cell]
-    if shared_memory() < 128 << 10:
+    if gpu.shared_memory() < 128 << 10:
         k = min(k, 128)
     n, k = gpu.block(out, n), gpu.block(columns, k)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+import triton
 
 MAX_PROGRAMS = 264  # two for each of the 132 multiprocessors of an H100 or H200
 COUNTERS = 512
@@ -28,6 +31,18 @@ def block(count: int, most: int, least: int = 16) -> int:
     while size < count and size < most:
         size *= 2
     return size
+
+
+@cache
+def _shared_memory(device: int) -> int:
+    return triton.runtime.driver.active.utils.get_device_properties(device)["max_shared_mem"]
+
+
+def shared_memory() -> int:
+    """Bytes of shared memory that a program may take on this GPU: 227 KB on an H200, 99 on small ones."""
+    if triton.knobs.runtime.interpret:
+        return 227 << 10
+    return _shared_memory(triton.runtime.driver.active.get_current_device())
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,12 @@ rows of it on the fly, `blend_act` vertically and `widen` horizontally, with the
 into the low-resolution row (interpolation weights add up to 1, so the two commute). In memory the deep
 channels come first, then the skip's, so that both parts start at whole vectors; names and files keep
 PyTorch's order (skip first). Backward gathers: every lower row reads the four rows it went into.
+
+Triton version. Deep channels first here too. Statistics come from the lower picture: the squares of the
+enlarged one are x^T T^T T x, and T^T T is a stencil of 3 x 3. Where the next convolution is pointwise it is
+applied before enlarging, so that only its output is ever enlarged; enlarging and its transpose are products
+with small matrices of weights on the tensor cores (triton.py lists the launches and their traffic). Before a
+larger convolution the normalised picture is written once, margin included.
 """
 
 from dataclasses import dataclass

@@ -8,9 +8,9 @@ enlarged picture and the way back through its norm are sums over the picture bef
 ``step`` S is how many rows one lower row has: 2, or 1 in a subsampled fit, where every pair of rows is seen
 once. Row r then gets its values from lower rows near r / S, which is what bounds the tables' width.
 
-Traffic: 4 KiB read and 20 KiB written for 512 rows, one launch for a side; for a whole picture it runs once,
-in a subsampled fit in every step. Rejected: weights worked out where they are used (the sampled positions would
-have to be read there, and the transposed weights need four of them for each value).
+Traffic: 2 KiB read and 11 KiB written for 512 rows, one launch for a side; for a whole picture it runs once,
+in a subsampled fit in every step. Rejected: weights worked out where they are used (the sampled positions
+would have to be read there, and the transposed weights need four of them for each value).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The way back through the merge's norm to the two layers it merged, each with a norm of its own behind.
 
-The deep one at low resolution: T^T h of the normalised values h is a stencil of 3 x 3 of the activation itself
-(``Axis.gram``), of which a program that walks down a strip keeps two rows.
+The deep one at low resolution: T^T h of the normalised values h is a stencil of 3 x 3 of the activation
+itself (``Axis.gram``), of which a program that walks down a strip keeps two rows.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, program
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_blend import centred_skip, skip_numbers
+from dipedge.kernels.upsample_merge.triton_blend import skip_numbers, skip_rstd
 from dipedge.kernels.upsample_merge.triton_strips import pieces, strip_rows
 
 
@@ -43,8 +43,8 @@ def _across(y, i, j, low_h, low_w, column_gram, c, inside, scale, shift, slope, 
 
 @triton.jit
 def _deep_piece(
-    u, y, g, norm, deep_norm, means, slope, row_gram, column_gram, low_h, low_w, j, begin, end, c, inside, sums,
-    with_h, D: tl.constexpr, C: tl.constexpr, S: tl.constexpr, M: tl.constexpr, BC: tl.constexpr,
+    u, y, g, norm, deep_norm, means, slope, row_gram, column_gram, low_h, low_w, j, begin, end, c, inside,
+    sums, with_h, D: tl.constexpr, C: tl.constexpr, S: tl.constexpr, M: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Writes g of rows begin ... end - 1 of columns j [M] and goes on with the sums [M, BC] of g and g h."""
     own_mean = tl.load(deep_norm + c, mask=inside, other=0.0)
@@ -82,8 +82,8 @@ def _deep_piece(
 
 @triton.jit
 def _backward_deep(
-    u, y, g, norm, deep_norm, means, slope, row_gram, column_gram, low_h, low_w, strips, length, g_means, dgamma,
-    dgamma_fit, dbeta, dbeta_fit, partials, counters,
+    u, y, g, norm, deep_norm, means, slope, row_gram, column_gram, low_h, low_w, strips, length, g_means,
+    dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
     D: tl.constexpr, C: tl.constexpr, S: tl.constexpr, M: tl.constexpr, BC: tl.constexpr, P: tl.constexpr,
     PER_FIT: tl.constexpr,
 ):  # fmt: skip
@@ -135,8 +135,8 @@ def merge_backward_deep(
     grid = (programs(strips * pieces(low_h, length)), pieces(deep.channels, wide), fits)
     launch(
         _backward_deep, grid, u, deep.values, out.values, norm, deep.norm, means, deep.slope, rows.gram,
-        columns.gram, low_h, low_w, strips, length, out.means, dgamma, dgamma.stride(0), dbeta, dbeta.stride(0),
-        scratch.partials, scratch.counters, warps=8,
+        columns.gram, low_h, low_w, strips, length, out.means, dgamma, dgamma.stride(0), dbeta,
+        dbeta.stride(0), scratch.partials, scratch.counters, warps=8,
         D=deep.channels, C=norm.shape[2], S=deep.values.shape[3], M=tile, BC=wide, P=32, PER_FIT=COUNTERS,
     )  # fmt: skip
 
@@ -156,8 +156,8 @@ def _backward_skip(
     skip_norm, norm, means = skip_norm + b * 4 * S, norm + b * 4 * (D + S), means + b * 2 * S
     own_mean = tl.load(skip_norm + s, mask=inside, other=0.0)
     own_rstd = tl.load(skip_norm + S + s, mask=inside, other=0.0)
-    scale, shift, centre, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
-    of_h = rstd * tl.load(means + S + s, mask=inside, other=0.0)
+    scale, shift, centre, factor = skip_numbers(skip_norm, norm, s, D, S)
+    of_h = skip_rstd(norm, s, D, S) * tl.load(means + S + s, mask=inside, other=0.0)
     mean = tl.load(means + s, mask=inside, other=0.0)
     sums = tl.zeros([M, BC], tl.float32)
     with_h = tl.zeros([M, BC], tl.float32)
@@ -165,7 +165,8 @@ def _backward_skip(
         at = tile * M + tl.arange(0, M)
         valid = (at < pixels)[:, None] & inside[None, :]
         picture = y + fit * pixels * SS
-        centred, value = centred_skip(picture, at, valid, s, scale, shift, centre, slope, SS)
+        value = tl.load(picture + at[:, None] * SS + s[None, :], mask=valid, other=0.0).to(tl.float32)
+        centred = activated(value, scale, shift, slope) - centre[None, :]
         place = fit * pixels * DS + at[:, None] * DS + OFFSET + s[None, :]
         fresh = (
             tl.load(d + place, mask=valid, other=0.0).to(tl.float32) - mean[None, :] - of_h[None, :] * centred

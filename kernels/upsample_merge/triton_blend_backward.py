@@ -1,10 +1,10 @@
 """The way back through ``blend``: one pass over the gradient and y of the up convolution.
 
-A program walks down a strip of lower columns and takes STEP rows of 32 columns of the result at a time. It makes
+A program walks down a strip of lower columns and takes one row of the result after the other. It makes
 the gradient by y once for each value, in cells, and multiplies it by the transposed weights into the two or
-three lower rows that those rows reach, by the skip's weights (the skip's gradient) and by the skip itself (its
-weights' gradient). A lower row that no later row reaches is written; nothing is added in memory. Beside its own
-columns a strip reads 2 of its neighbours' (7 %), and a piece of a strip 1 row more than it has.
+three lower rows that those rows reach, by the skip's weights (the skip's gradient) and by the skip itself
+(its weights' gradient). A lower row that no later row reaches is written; nothing is added in memory. Beside
+its own columns a strip reads 2 of its neighbours' (7 %), and a piece of a strip 1 row more than it has.
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, program
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_blend import SHARE, centred_skip, skip_numbers, skip_weights
+from dipedge.kernels.upsample_merge.triton_blend import (
+    SHARE,
+    centred_skip,
+    skip_numbers,
+    skip_rstd,
+    skip_weights,
+)
 from dipedge.kernels.upsample_merge.triton_strips import (
     LOWER,
     gathering_columns,
@@ -32,7 +38,7 @@ from dipedge.kernels.upsample_merge.triton_strips import (
 
 @triton.jit
 def _coefficients(norm, means, o, O: tl.constexpr):
-    """The gradient by y is scale g + of_y (y - mean) + constant: the four, each [BO], 0 for surplus channels."""
+    """The gradient by y is scale g + of_y (y - mean) + constant: the four, [BO], 0 for surplus channels."""
     inside = o < O
     mean = tl.load(norm + o, mask=inside, other=0.0)
     rstd = tl.load(norm + O + o, mask=inside, other=0.0)
@@ -42,21 +48,55 @@ def _coefficients(norm, means, o, O: tl.constexpr):
 
 
 @triton.jit
+def _by_y(gradient, y, pixels, valid, o, scale, of_y, mean, constant, OS: tl.constexpr):
+    """The gradient by y, and g and y that it is made of: cells [M, BO] of pixels [M].
+
+    Finite where it is not ``valid``; what is made of it there has weight 0.
+    """
+    at = pixels[:, None] * OS + o[None, :]
+    g = tl.load(gradient + at, mask=valid, other=0.0)
+    value = tl.load(y + at, mask=valid, other=0.0)
+    dc = scale[None, :] * g.to(tl.float32) + constant[None, :]
+    return as_cells(dc + of_y[None, :] * (value.to(tl.float32) - mean[None, :]), g.dtype), g, value
+
+
+@triton.jit
+def _skip_factors(
+    weight, weight_row, s, o, scale, of_y, mean, constant, D: tl.constexpr, S: tl.constexpr, O: tl.constexpr
+):
+    """W^T dc is of_g g + of_y y + a constant: the two, cells [BS, BO], and the third, [BS]."""
+    weights = skip_weights(weight, weight_row, s, o, D, S, O)
+    by_g = as_cells(weights.to(tl.float32) * scale[None, :], weights.dtype)
+    by_y = as_cells(weights.to(tl.float32) * of_y[None, :], weights.dtype)
+    apart = weights.to(tl.float32) * constant[None, :] - by_y.to(tl.float32) * mean[None, :]
+    return by_g, by_y, tl.sum(apart, axis=1)
+
+
+@triton.jit
 def _skip_row(
-    dc, g, y, skip, scale, shift, mean, rstd, factor, slope, of_g, of_y, constant, dskip, pixels, there, s, of_weight, sums, with_h,
-    S: tl.constexpr, SS: tl.constexpr,
+    dc, g, y, skip, scale, shift, mean, rstd, factor, slope, of_g, of_y, constant, dskip, pixels, there, s,
+    of_weight, sums, with_h, S: tl.constexpr, SS: tl.constexpr,
 ):  # fmt: skip
     """Writes the skip's gradient at ``pixels`` and adds to its sums and to its weights' gradient [BS, BO]."""
     valid = there[:, None] & (s < S)[None, :]
-    centred, raw = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
+    centred = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
     scaled = as_cells(centred * factor[None, :], dc.dtype)
     of_weight = added_product(tl.trans(scaled), dc, of_weight)
-    # W^T dc, from what dc is made of: its products want dc laid out otherwise, and making it twice costs more.
+    # W^T dc, from what dc is made of: that product wants dc laid out otherwise, and would make it twice.
     fresh = added_product(of_y, tl.trans(y), product(of_g, tl.trans(g))) + constant[:, None]
     stored = as_cells(tl.trans(fresh), dc.dtype)
     tl.store(dskip + pixels[:, None] * SS + s[None, :], stored, mask=valid)
     own = tl.where(valid, stored.to(tl.float32), 0.0)
     return of_weight, sums + own, with_h + own * centred * rstd[None, :]
+
+
+@triton.jit
+def _store_lower(to, values, start, limit, o, O: tl.constexpr, OS: tl.constexpr, MINE: tl.constexpr):
+    """Stores a lower row's columns from ``start`` on of ``values`` [16, BO], as far as ``limit``."""
+    j = tl.arange(0, LOWER)
+    there = (j < MINE) & (start + j < limit)
+    at = (start + j)[:, None] * OS + o[None, :]
+    tl.store(to + at, as_cells(values, to.dtype.element_ty), mask=there[:, None] & (o < O)[None, :])
 
 
 @triton.jit
@@ -71,33 +111,25 @@ def _backward_piece(
     Lower columns from ``limit`` on are not written: the picture's, or 0 where another program writes them.
     """
     scale, of_y, mean, constant = _coefficients(y_norm, means, o, O)
-    s_scale, s_shift, s_mean, s_rstd, s_factor = skip_numbers(skip_norm, norm, s, D, S)
-    of_skip = skip_weights(weight, weight_row, s, o, D, S, O)
-    skip_by_g = as_cells(of_skip.to(tl.float32) * scale[None, :], of_skip.dtype)
-    skip_by_y = as_cells(of_skip.to(tl.float32) * of_y[None, :], of_skip.dtype)
-    skip_constant = of_skip.to(tl.float32) * constant[None, :] - skip_by_y.to(tl.float32) * mean[None, :]
-    skip_constant = tl.sum(skip_constant, axis=1)
+    s_scale, s_shift, s_mean, s_factor = skip_numbers(skip_norm, norm, s, D, S)
+    s_rstd = skip_rstd(norm, s, D, S)
+    skip_by_g, skip_by_y, skip_constant = _skip_factors(
+        weight, weight_row, s, o, scale, of_y, mean, constant, D, S, O
+    )
     gathering = gathering_columns(column_back, start, low_w, MINE, STEP, DEPTH)
     q = tl.arange(0, LOWER * STEP)
     column = STEP * start - 1 + q
     inside = (column >= 0) & (column < width)
-    j = tl.arange(0, LOWER)
     done = tl.zeros([LOWER, BO], tl.float32)
     after = tl.zeros([LOWER, BO], tl.float32)
     later = tl.zeros([LOWER, BO], tl.float32)
-    first = begin + STEP - 3
-    for taken in range(0, STEP * (end - first)):
-        i = first + taken // STEP  # the lower row that is complete after the last of its STEP rows
-        row = STEP * first + taken + 1
+    for taken in range(0, STEP * (end - begin - STEP + 3)):
+        i = begin + STEP - 3 + taken // STEP  # the lower row that its step's last row completes
+        row = STEP * (begin + STEP - 3) + taken + 1
         there = inside & (column < tl.where(row >= 0, tl.where(row < height, width, 0), 0))
         pixels = row * width + column
-        at = pixels[:, None] * OS + o[None, :]
         valid = there[:, None] & (o < O)[None, :]
-        g = tl.load(gradient + at, mask=valid, other=0.0)
-        value = tl.load(y + at, mask=valid, other=0.0)
-        # Finite where there is no pixel; what is made of it there has weight 0.
-        dc = scale[None, :] * g.to(tl.float32) + constant[None, :]
-        dc = as_cells(dc + of_y[None, :] * (value.to(tl.float32) - mean[None, :]), g.dtype)
+        dc, g, value = _by_y(gradient, y, pixels, valid, o, scale, of_y, mean, constant, OS)
         weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)
         done = added_product(as_cells(weights, dc.dtype), dc, done)
         weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)
@@ -114,9 +146,8 @@ def _backward_piece(
                 skip_constant, dskip, pixels, owned, s, of_weight, sums, with_h, S, SS,
             )  # fmt: skip
         complete = taken % STEP == STEP - 1
-        at = (i * low_w + start + j)[:, None] * OS + o[None, :]
-        mine = (j < MINE) & (start + j < tl.where(i >= begin, tl.where(complete, limit, 0), 0))
-        tl.store(dz + at, as_cells(done, dz.dtype.element_ty), mask=mine[:, None] & (o < O)[None, :])
+        to_write = tl.where(i >= begin, tl.where(complete, limit, 0), 0)
+        _store_lower(dz + i * low_w * OS, done, start, to_write, o, O, OS, MINE)
         done = tl.where(complete, after, done)
         after = tl.where(complete, later, after)
         if STEP == 1:
@@ -127,8 +158,8 @@ def _backward_piece(
 @triton.jit
 def _blend_backward(
     gradient, means, y, y_norm, skip, skip_norm, norm, slope, weight, weight_fit, weight_row, row_back,
-    column_back, dz, dskip, low_h, low_w, height, width, strips, length, of_weights, partial_fit, partial_slot,
-    partial_row, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
+    column_back, dz, dskip, low_h, low_w, height, width, strips, length, of_weights, partial_fit,
+    partial_slot, partial_row, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, O: tl.constexpr, OS: tl.constexpr, BO: tl.constexpr,
     BS: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr,
     P: tl.constexpr, PER_FIT: tl.constexpr,
@@ -147,9 +178,10 @@ def _blend_backward(
         of_weight, sums, with_h = _backward_piece(
             gradient + large * OS, means + b * 2 * O, y + large * OS, y_norm + b * 4 * O, skip + large * SS,
             skip_norm + b * 4 * S, norm + b * 4 * (D + S), slope, weight + fit * weight_fit, weight_row,
-            row_back + b * low_h * DEPTH, column_back + b * low_w * DEPTH, dz + small * OS, dskip + large * SS,
-            low_h, low_w, height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h),
-            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, MINE, STEP, DEPTH,
+            row_back + b * low_h * DEPTH, column_back + b * low_w * DEPTH, dz + small * OS, dskip + large *
+            SS, low_h, low_w, height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h),
+            tl.where(chunk == 0, low_w, 0), s, o, of_weight, sums, with_h, D, S, SS, O, OS, BO, MINE, STEP,
+            DEPTH,
         )  # fmt: skip
     if S > 0:
         slot = of_weights + fit * partial_fit + p * partial_slot
@@ -158,8 +190,8 @@ def _blend_backward(
         rows = partials + fit * program_count * 2 * S
         store_sums(rows + p * 2 * S, s, s < S, tl.sum(sums, axis=0), tl.sum(with_h, axis=0), S)
         finish_gradient(
-            rows, counters + b * PER_FIT + chunk, program_count, skip_means + b * 2 * S, dgamma + b * dgamma_fit,
-            dbeta + b * dbeta_fit, s, s < S, height * width, S, P,
+            rows, counters + b * PER_FIT + chunk, program_count, skip_means + b * 2 * S, dgamma + b *
+            dgamma_fit, dbeta + b * dbeta_fit, s, s < S, height * width, S, P,
         )  # fmt: skip
 
 
@@ -202,11 +234,11 @@ def blend_backward(
     launch(
         _blend_backward, (count, max(1, pieces(skips, narrow)), fits), gradient.values, gradient.means,
         output.values, output.norm, other.values, other.norm, norm, other.slope, weight, weight.stride(0),
-        weight.stride(1), rows.back, columns.back, dz, dz if skip is None else dskip, low_h, low_w, rows.count,
-        columns.count, strips, strip_rows(low_h, strips, SHARE), partial, partial.stride(0), partial.stride(1),
-        partial.stride(2), of_skip[0], of_skip[1], of_skip[1].stride(0), of_skip[2], of_skip[2].stride(0),
-        scratch.partials, scratch.counters, warps=8, stages=4 if dz.element_size() == 2 else 2,
-        D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
+        weight.stride(1), rows.back, columns.back, dz, dz if skip is None else dskip, low_h, low_w,
+        rows.count, columns.count, strips, strip_rows(low_h, strips, SHARE), partial, partial.stride(0),
+        partial.stride(1), partial.stride(2), of_skip[0], of_skip[1], of_skip[1].stride(0), of_skip[2],
+        of_skip[2].stride(0), scratch.partials, scratch.counters, warps=8, stages=4 if dz.element_size() == 2
+        else 2, D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
         BO=block(output.channels, 1 << 16), BS=narrow, MINE=mine, STEP=step,
         DEPTH=rows.back.shape[2], P=32, PER_FIT=COUNTERS,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """The gradient by a whole merged picture: taken back through the enlarging, and the sums its norm needs.
 
-Over all pixels d h adds up to what u h adds up to over the lower ones, u = T^T d: so of the deep channels only u
-is needed, and the sums are made while it is written. The skip's channels have programs of their own.
+Over all pixels d h adds up to what u h adds up to over the lower ones, u = T^T d: so of the deep channels
+only u is needed, and the sums are made while it is written. The skip's channels have programs of their own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, program
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
-from dipedge.kernels.upsample_merge.triton_blend import centred_skip, skip_numbers
+from dipedge.kernels.upsample_merge.triton_blend import centred_skip, skip_numbers, skip_rstd
 from dipedge.kernels.upsample_merge.triton_strips import (
     LOWER,
     gathering_columns,
@@ -85,24 +85,24 @@ def _skip_sums(
     D: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, CS: tl.constexpr, M: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """The sums [BC] of d and d h of the skip's channels s, by this program's tiles."""
-    scale, shift, mean, rstd, factor = skip_numbers(skip_norm, norm, s, D, S)
+    numbers = skip_numbers(skip_norm, norm, s, D, S)
     sums = tl.zeros([M, BC], tl.float32)
     with_h = tl.zeros([M, BC], tl.float32)
     for tile in range(program, tl.cdiv(pixels, M), programs_all):
         at = tile * M + tl.arange(0, M)
         valid = (at < pixels)[:, None] & (s < S)[None, :]
         fresh = tl.load(d + at[:, None] * CS + D + s[None, :], mask=valid, other=0.0).to(tl.float32)
-        centred, raw = centred_skip(skip, at, valid, s, scale, shift, mean, slope, SS)
+        centred = centred_skip(skip, at, valid, s, numbers[0], numbers[1], numbers[2], slope, SS)
         sums += fresh
         with_h += fresh * centred
-    return tl.sum(sums, axis=0), tl.sum(with_h, axis=0) * rstd
+    return tl.sum(sums, axis=0), tl.sum(with_h, axis=0) * skip_rstd(norm, s, D, S)
 
 
 @triton.jit
 def _gather(
     d, skip, skip_norm, skip_slope, deep, deep_norm, deep_slope, norm, row_back, column_back, u, low_h, low_w,
-    height, width, strips, length, means, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials, counters,
-    D: tl.constexpr, DS: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, CS: tl.constexpr,
+    height, width, strips, length, means, skip_means, dgamma, dgamma_fit, dbeta, dbeta_fit, partials,
+    counters, D: tl.constexpr, DS: tl.constexpr, S: tl.constexpr, SS: tl.constexpr, CS: tl.constexpr,
     DEEP_BLOCKS: tl.constexpr, MINE: tl.constexpr, STEP: tl.constexpr, DEPTH: tl.constexpr, M: tl.constexpr,
     BC: tl.constexpr, P: tl.constexpr, PER_FIT: tl.constexpr,
 ):  # fmt: skip
@@ -125,8 +125,8 @@ def _gather(
             first, second = _deep_piece(
                 d + large * CS, deep + small * DS, norm, deep_norm + b * 4 * D, deep_slope,
                 row_back + b * low_h * DEPTH, column_back + b * low_w * DEPTH, u + small * DS, low_h, low_w,
-                height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h), c, D, DS, C, CS,
-                BC, MINE, STEP, DEPTH,
+                height, width, piece % strips * MINE, begin, tl.minimum(begin + length, low_h), c, D, DS, C,
+                CS, BC, MINE, STEP, DEPTH,
             )  # fmt: skip
             sums += first
             with_h += second

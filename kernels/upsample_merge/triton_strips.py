@@ -1,8 +1,9 @@
 """How the enlarging and its transpose are cut: strips of columns that a program walks down, row by row.
 
-A strip is as wide as 16 lower columns: 32 columns of the enlarged picture (16 in a subsampled fit), of which 30
-(14) are determined by those 16 alone. So a strip's columns are one small matrix for all its rows, and enlarging
-is a product on the tensor cores, whose weights (quarters and their products) bfloat16 holds exactly.
+A strip is as wide as 16 lower columns: 32 columns of the enlarged picture (16 in a subsampled fit), of which
+30 (14) are determined by those 16 alone. So a strip's columns are one small matrix for all its rows, and
+enlarging is a product on the tensor cores, whose weights (quarters and their products) bfloat16 holds
+exactly.
 """
 
 from __future__ import annotations
