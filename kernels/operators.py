@@ -69,7 +69,9 @@ def define(schema: str, kernels: str, fake: Callable[..., Any], reference: Calla
     @torch.no_grad()
     def run(*arguments: Any) -> Any:
         if runs_kernels(arguments[0]):
-            return getattr(import_module(module), function)(*arguments)
+            # Triton starts kernels on the current GPU, which need not be the tensors'.
+            with torch.cuda.device_of(arguments[0]):
+                return getattr(import_module(module), function)(*arguments)
         if reference is None:
             given = arguments[0]
             raise EngineError(

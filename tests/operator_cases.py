@@ -182,7 +182,7 @@ def lanczos(factor: int, lobes: int, padding: str, into: int, out: int) -> Case:
     return Case(
         lambda x, weight, bias: kernels.lanczos_conv(x, weight, bias, factor, lobes, padding),
         lambda x, weight, bias: lanczos_reference.conv_decimate(x, weight, bias, factor, lobes, padding),
-        {"x": (2, into, 7, 5), "weight": (out, into, 3, 3), "bias": (out,)},
+        {"x": (2, into, 5, 4), "weight": (out, into, 3, 3), "bias": (out,)},
         ("x",),
         9 * into + 35,
     )
@@ -229,7 +229,7 @@ CASES = {
     "3x3 by two": conv(3, 2, "zero", 2, 3),
     "fourier": fourier(1, 2, 3),
     "fourier by two": fourier(2, 3, 8),
-    "bilinear merge": merged("bilinear", 2, 3, 5, 4),
+    "bilinear merge": merged("bilinear", 2, 3, 3, 4),
     "nearest merge": merged("nearest", 1, 2, 4, 3),
     "merge without skip": merged("bilinear", 0, 8, 5, 5),
     "lanczos2 by two": lanczos(2, 2, "reflection", 3, 4),

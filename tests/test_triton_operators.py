@@ -79,7 +79,7 @@ class Recorded(TorchDispatchMode):
         return function(*arguments, **(options or {}))
 
 
-CHECKED = ("pointwise", "3x3 by two", "fourier by two", "bilinear merge", "merge without skip")
+CHECKED = ("pointwise", "3x3 by two", "fourier by two", "bilinear merge")
 CHECKED += ("lanczos2 by two", "decimation", "masked loss", "lanczos loss", "maxima", "noise")
 
 
