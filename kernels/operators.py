@@ -9,7 +9,7 @@ gradient.
 
 All else (the CPU, float64) is the reference, called as it is: plain PyTorch, differentiable, and open to a
 compiler. It was behind the dispatcher first, with ``torch.func.vjp`` for gradients; that fails as soon as any
-dispatch mode (a profiler, a counter of operations) is active. bfloat16 is computed in float32 there and
+dispatch mode (a recorder or counter of operations) is active. bfloat16 is computed in float32 there and
 rounded once, as the kernels keep their sums.
 """
 
