@@ -1,8 +1,8 @@
-"""Whole steps on a GPU: the published code, what PyTorch gives at best, and ours; then how good their fits are.
+"""Whole steps on a GPU: the published code, the best that PyTorch gives, and ours; how good their fits are.
 
     pytest benchmarks/bench_gpu_steps.py -m gpu --benchmark-only
 
-``benchmarks/device.sh`` runs this and collects the table. Rows are skipped, with the reason in the table, when
+``benchmarks/device.sh`` runs this and collects the table. Rows are skipped, and the table says why, once
 DIPEDGE_BENCH_SECONDS are used up.
 """
 
@@ -17,7 +17,17 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from benchmarks import gpu_device as gpu  # noqa: E402
 from benchmarks import gpu_fits  # noqa: E402
-from benchmarks.gpu_fits import COMPILED, EAGER, GRAPH, OURS, OURS32, PUBLISHED, SAMPLED, Fit  # noqa: E402
+from benchmarks.gpu_fits import (  # noqa: E402
+    COMPILED,
+    EAGER,
+    GRAPH,
+    LIBRARY,
+    OURS,
+    OURS32,
+    PUBLISHED,
+    SAMPLED,
+    Fit,
+)  # fmt: skip
 from benchmarks.step_work import flops, least_bytes  # noqa: E402
 from dipedge.metrics import psnr  # noqa: E402
 
@@ -82,7 +92,9 @@ def _fitted(fit: Fit, program: Any, engine: str, ms: float) -> float | None:
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.compile warns of itself
-@pytest.mark.parametrize(("fit", "engine"), gpu_fits.rows(), ids=lambda value: getattr(value, "what", value))
+@pytest.mark.parametrize(
+    ("fit", "engine"), list(gpu_fits.rows()), ids=lambda value: getattr(value, "what", value)
+)
 def test_time_of_a_step(benchmark, fit, engine):
     gpu.need(fit.what, engine, _expected(fit, engine))
     limits = gpu.measured_limits()
@@ -92,7 +104,9 @@ def test_time_of_a_step(benchmark, fit, engine):
     with gpu.row(fit.what, engine):
         torch.cuda.reset_peak_memory_stats()
         program = _program(fit, engine)
-        ms, rounds = gpu.timed_steps(benchmark, program.step, 16 if engine in (OURS, OURS32, SAMPLED) else 1)
+        ms, rounds = gpu.timed_steps(
+            benchmark, program.step, 16 if engine in (OURS, OURS32, SAMPLED, LIBRARY) else 1
+        )
         values = {"ms": ms, "rounds": rounds, "is_step": True, "memory": torch.cuda.max_memory_allocated()}
         values |= {"role": gpu_fits.ROLES.get(engine)}
         if engine != SAMPLED:  # which does other work
@@ -103,7 +117,7 @@ def test_time_of_a_step(benchmark, fit, engine):
         gpu.report.row(fit.what, engine, psnr=_fitted(fit, program, engine, ms))
         if fit.side <= 512 and engine != SAMPLED:  # float64 at 1024 takes 100 GB
             compiled = program if engine in (COMPILED, GRAPH) else None
-            gpu.report.row(fit.what, engine, error=gpu_fits.error(fit, engine, compiled))
+            gpu.report.row(fit.what, engine, **gpu_fits.errors(fit, engine, compiled))
         if engine != COMPILED:
             program.close()
             _compiled.clear()
@@ -128,4 +142,4 @@ def test_psnr_of_the_float32_fit(benchmark, fit):
         remark = f"PSNR without tf32, from a graph: {seconds:.1f} s for {steps} steps"
         gpu.report.row(fit.what, EAGER, psnr=found, remark=remark)
         program.close()
-        assert found > 20
+        assert found > 20  # a fit that went anywhere

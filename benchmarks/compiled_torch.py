@@ -2,7 +2,7 @@
 
 bfloat16 autocast, channels-last memory, ``torch.compile`` of forward, backward and loss, fused Adam, in-place
 average, no host synchronisation; on a GPU the whole step in one CUDA graph, too. The network is the torch
-engine's own function of its parameters, so the arithmetic is that of the reference up to autocast's roundings.
+engine's own function of its parameters: the reference's arithmetic up to autocast's roundings.
 """
 
 from __future__ import annotations
@@ -14,27 +14,22 @@ import torch.nn.functional as F
 from dipedge.engines.base import Settings
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.torch_network import hourglass
-from dipedge.kernels.lanczos_conv.reference import phase_of, weights
+from dipedge.kernels.lanczos_conv.reference import decimate
 from dipedge.priors import Prior
 from dipedge.tasks import Denoise, Task
 
 WARM_UPS = 3  # steps before a capture: lazily made handles, plans and optimiser state
 
 
-def decimated(x: torch.Tensor, kernel: torch.Tensor, factor: int) -> torch.Tensor:
-    """``kernels/lanczos_conv/reference.py`` ``decimate``, with its kernel [taps] already on the device.
+def decimation(size: int, factor: int, lobes: int, device: torch.device) -> torch.Tensor:
+    """``kernels/lanczos_conv/reference.py`` ``decimate`` of one side as a matrix [ceil(size / t), size].
 
-    The reference makes it on the CPU in every call, and no copy from there can be part of a CUDA graph.
+    The reference makes its kernel on the CPU in every call, and no copy from there can be part of a CUDA
+    graph; and what torch.compile makes of its padding's gradient fails in channels-last (PyTorch 2.13). Two
+    small products do the same.
     """
-    taps, channels = kernel.shape[0], x.shape[1]
-    for side in (2, 3):
-        before, size = (taps - factor) // 2, x.shape[side]
-        after = (-(-size // factor) - 1) * factor + taps - before - size
-        margins = (0, 0, before, after) if side == 2 else (before, after, 0, 0)
-        shape, stride = ((taps, 1), (factor, 1)) if side == 2 else ((1, taps), (1, factor))
-        depthwise = kernel.reshape(1, 1, *shape).expand(channels, 1, *shape).contiguous()
-        x = F.conv2d(F.pad(x, margins, mode="replicate"), depthwise, stride=stride, groups=channels)
-    return x
+    rows = torch.eye(size, dtype=torch.float64)[None, :, :, None].expand(1, size, size, factor)
+    return decimate(rows, factor, lobes)[0, :, :, 0].T.float().contiguous().to(device)
 
 
 class CompiledProgram:
@@ -87,18 +82,17 @@ class CompiledProgram:
             self._evaluated = torch.compile(self._evaluated, mode=mode)
 
     def _function(self):  # a closure over everything that never changes, so that nothing is guarded per call
-        prior, tensors, z, scale = self._prior, self._tensors, self._z, self._term.scale
-        lanczos = self._term.kind == "lanczos"
-        kernel = (
-            weights(scale, self._term.lobes, phase_of(scale)).float().to(self._device) if lanczos else None
-        )
+        prior, tensors, z, term = self._prior, self._tensors, self._z, self._term
+        sides = None
+        if term.kind == "lanczos":
+            sides = [decimation(size, term.scale, term.lobes, self._device) for size in z.shape[2:]]
 
         def evaluated(target: torch.Tensor, perturbation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             noisy = z + perturbation * torch.randn_like(z) if prior.perturbation > 0 else z
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast):
                 output = hourglass(prior.network, tensors, noisy)
             output = output.float()
-            seen = output if kernel is None else decimated(output, kernel, scale)
+            seen = output if sides is None else sides[0] @ output @ sides[1].T
             return F.mse_loss(seen, target), output.detach()
 
         return evaluated
@@ -126,10 +120,10 @@ class CompiledProgram:
     def step(self, count: int = 1) -> None:
         """Forward, backward, Adam, averaging; replayed once ``capture`` was called."""
         for _ in range(count):
-            if self._graph is not None and self._begun:
+            if self._graph is None:
+                self._one_step()
+            else:
                 self._graph.replay()
-                continue
-            self._one_step()
             if not self._begun:  # the first output starts the average
                 self._average.copy_(self._output)
                 self._begun = True

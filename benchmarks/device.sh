@@ -42,7 +42,8 @@ left() { echo $((total - (SECONDS - begin))); }
 code=0
 # stage NAME LIMIT RESERVE COMMAND...: at most LIMIT seconds, and RESERVE are left for the stages behind it.
 stage() {
-    local name=$1 limit=$2 reserve=$3 start=$SECONDS outcome status room
+    local name=$1 limit=$2 reserve=$3 start=$SECONDS outcome status room last
+    local part=$out/${run##*/}.part
     shift 3
     room=$(($(left) - reserve))
     [ "$limit" -lt "$room" ] || limit=$room
@@ -54,15 +55,21 @@ stage() {
     elif [ "$limit" -lt 10 ]; then
         outcome="skipped: no time was left"; code=1
     else
-        # Benchmarks end by themselves, with reasons for what they left out, before they are cut off.
-        DIPEDGE_BENCH_SECONDS=$((limit - 12)) timeout --kill-after=5 "$limit" "$@" >> "$log" 2>&1
+        # Benchmarks end by themselves, with reasons for what they left out, before they are cut off; and pytest,
+        # interrupted, still says in the log what failed until then.
+        DIPEDGE_BENCH_SECONDS=$((limit - 12)) timeout --signal=INT --kill-after=6 "$limit" "$@" > "$part" 2>&1
         status=$?
+        last=$(tail -n 1 "$part" | tr -d '=' | cut -c1-120)
         case $status in
-            0) outcome=passed ;;
-            124 | 137) outcome="cut off after $limit s"; code=1 ;;
-            *) outcome="failed ($status): $(grep -E '^(FAILED|ERROR|E  )|error:' "$log" | tail -n 1 | cut -c1-160)"; code=1 ;;
+            0) outcome="passed, $last" ;;
+            124 | 137) outcome="cut off after $limit s, $last"; code=1 ;;
+            *)
+                outcome="failed ($status): $(grep -E '^(FAILED|ERROR)|rror:' "$part" | tail -n 1 | cut -c1-160), $last"
+                code=1
+                ;;
         esac
-        [ $status -ne 0 ] || outcome="$outcome, $(tail -n 1 "$log" | tr -d '=' | cut -c1-120)"
+        cat "$part" >> "$log"
+        rm -f "$part"
     fi
     echo "   $outcome"
     "$python" -m benchmarks.gpu_report stage "$run" "$name" $((SECONDS - start)) "$outcome"
@@ -73,7 +80,8 @@ case $name in no_cuda_device_*) gpu=no ;; esac
 
 pytest=("$python" -m pytest -q -ra -c benchmarks/device.ini --rootdir=. -p no:cacheprovider)
 parallel=()
-if "$python" -c "import xdist" 2> /dev/null; then parallel=(-n 8); fi # kernels are compiled by processors
+# Most of their time is compiling kernels, which processors do.
+if "$python" -c "import xdist" 2> /dev/null; then parallel=(-n "$(nproc)"); fi
 # Files about the GPU alone: others may need what is not installed here.
 mapfile -t tests < <(ls tests/test_triton_*.py; grep -l "mark\.gpu" tests/test_*.py)
 mapfile -t tests < <(printf '%s\n' "${tests[@]}" | sort -u)
@@ -86,12 +94,13 @@ native() {
 export -f native
 export python root rooms
 
-stage "native engine (nothing depends on it)" 45 400 bash -c native
-[ "$code" = 0 ] || code=0 # as it says
-stage "GPU tests" 130 290 "${pytest[@]}" "${parallel[@]}" -m "gpu or triton_interpret" "${tests[@]}"
-stage "steps" 230 110 "${measure[@]}" benchmarks/bench_gpu_steps.py
-stage "kernels" 45 70 "${measure[@]}" benchmarks/bench_gpu_kernels.py
-stage "quality" 200 5 "${measure[@]}" benchmarks/bench_gpu_quality.py
+stage "native engine (nothing depends on it)" 40 420 bash -c native
+code=0 # as it says
+stage "compile" 70 350 "$python" -m benchmarks.gpu_warm
+stage "GPU tests" 130 270 "${pytest[@]}" "${parallel[@]}" -m "gpu or triton_interpret" "${tests[@]}"
+stage "steps" 250 100 "${measure[@]}" benchmarks/bench_gpu_steps.py
+stage "kernels" 40 60 "${measure[@]}" benchmarks/bench_gpu_kernels.py
+stage "quality" 300 5 "${measure[@]}" benchmarks/bench_gpu_quality.py
 
 "$python" -m benchmarks.gpu_report table "$run"
 [ "$gpu" = yes ] || exit 3

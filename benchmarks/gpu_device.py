@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -84,6 +85,12 @@ def event_ms(work: Callable[[], Any], rounds: int = 9) -> float:
     return statistics.median(found)
 
 
+def _copy_ms() -> float:
+    source = torch.randint(0, 256, (COPIED,), dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    return event_ms(lambda: target.copy_(source))
+
+
 @cache
 def measured_limits() -> dict[str, float]:
     """Bytes a second of a large copy (read and written), flops a second of a large bf16 product.
@@ -93,13 +100,9 @@ def measured_limits() -> dict[str, float]:
     known = report.run["limits"]
     if known:
         return known
-    source = torch.randint(0, 256, (COPIED,), dtype=torch.uint8, device="cuda")
-    target = torch.empty_like(source)
-    copied = 2 * COPIED / (event_ms(lambda: target.copy_(source)) * 1e-3)
-    del source, target
+    copied = 2 * COPIED / (_copy_ms() * 1e-3)
     a, b = (torch.randn(PRODUCT, PRODUCT, device="cuda", dtype=torch.bfloat16) for _ in range(2))
     multiplied = 2 * PRODUCT**3 / (event_ms(lambda: a @ b) * 1e-3)
-    torch.cuda.empty_cache()
     report.run["limits"] = {"bytes": copied, "flops": multiplied}
     report.run["machine"] = report.run["machine"] or machine()
     report.write()
@@ -114,7 +117,6 @@ def timed_steps(benchmark: Any, step: Callable[[int], None], multiple: int = 16)
         step: makes so many steps; what compiles or captures has been done by the warm-up here.
         multiple: of steps, in a round: what a program replays at once.
     """
-    import time
 
     def run(count: int) -> float:
         begin = time.perf_counter()

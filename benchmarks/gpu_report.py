@@ -31,7 +31,7 @@ LEGEND = (
     "ms: of a step or a pass, median of the rounds. against: times as fast as the group's eager row (of "
     "steps: as published, PSNRs on the CPU) and as its compiled one (of steps: in a CUDA graph). of copy, of "
     "matmul: share of the limits above by the least bytes and flops (benchmarks/step_work.py). memory: most "
-    "that was allocated at once. error: relative L2 of the output after 3 steps (of a kernel: of its result) "
+    "that was allocated at once. error: relative L2 of the first step's output (of a kernel: of its result) "
     "against float64. Eager rows multiply as PyTorch does by default (convolutions in tf32)."
 )
 

@@ -38,7 +38,7 @@ import triton.language as tl
 from dipedge.kernels.gpu.launch import launch
 
 VALUES = 256  # of one program of ``collect``
-TOGETHER = 16  # partial sums that are loaded at once
+TOGETHER = 32  # partial sums that are loaded at once
 BLOCK = 1024  # values of one program of ``adam_step``
 GROUP = 16  # values that share a byte of ``active``; every parameter begins at a multiple of it
 

@@ -35,7 +35,6 @@ from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
-ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
 SMALL = 140 << 10  # bytes of shared memory a program: GPUs with less take tiles of half the pixels
 ENOUGH = 128  # programs that keep the GPU busy; below that, tiles shrink
 
@@ -190,5 +189,5 @@ def pointwise(
         warps=8 if m * n >= 64 * 128 else 4, stages=2 if few else 3,
         XS=x.stride(2), WS=weight.stride(1), YS=y.stride(2), I=into, O=out, STRIDE=stride,
         ACT=source.norm is not None, MC=0 if merge is None else merge.shape[2], NORM=normed,
-        M=m, N=n, K=gpu.block(into, 32 if few else 128), P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
+        M=m, N=n, K=gpu.block(into, 32 if few else 128), P=gpu.ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

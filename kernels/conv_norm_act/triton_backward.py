@@ -23,7 +23,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.conv_norm_act.triton import ROWS_AT_ONCE, SMALL, load_activations, tile_sizes
+from dipedge.kernels.conv_norm_act.triton import SMALL, load_activations, tile_sizes
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated, by_normalised, by_output
 from dipedge.kernels.gpu.cells import added_product, as_cells, product
@@ -351,5 +351,5 @@ def _launch(
         O=out, OUT=head.dlogit.shape[3] if head else 1, STRIDE=stride,
         SOURCE=HEAD if head else (GRADIENT if given else RAW), ACT=source.norm is not None,
         MC=0 if merge is None else merge.shape[2], DX=dx, DW=dw, SUMS=sums.kind if dx else NOT,
-        EXTRA=0 if extra is None else extra_stride, M=m, N=n, K=k, P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
+        EXTRA=0 if extra is None else extra_stride, M=m, N=n, K=k, P=gpu.ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

@@ -55,7 +55,6 @@ from dipedge.kernels.gpu.cells import added_product, as_cells
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
-ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
 ENOUGH = 128  # programs that keep the GPU busy; below that, tiles shrink
 # Pixels, channels and columns of the largest tile, by bytes of a cell.
 LARGEST = {2: (256, 128, 64), 4: (64, 64, 32)}
@@ -223,5 +222,5 @@ def convolve(
         gamma.stride(0) if normed else 0, beta.stride(0) if normed else 0, eps,
         warps=warps(m, n), stages=stages((m + n) * k * padded.element_size()),
         S=S, YS=y.stride(2), I=into, O=out, KERNEL=kernel, STRIDE=stride, NORM=normed,
-        M=m, N=n, K=k, P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
+        M=m, N=n, K=k, P=gpu.ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

@@ -31,7 +31,6 @@ from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.perturb.triton import normal_of, normals_of_blocks
 
-ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
 TILE = 8192  # cells that a program of 8 warps holds of each picture; half of it where it makes sums
 WIDEST = 256  # channels of a tile
 
@@ -280,6 +279,6 @@ def fold(
         layer.slope if normed else 0.0, warps=8,
         PS=dpadded.stride(2) if padded else 1, ES=extra.stride(2) if more else 1,
         YS=y.stride(2) if normed else 1, OS=g.stride(2), C=channels, MARGIN=margin, REFLECT=reflect,
-        PADDED=padded, EXTRA=extra_stride if more else 0, LAYER=normed, M=m, K=k, P=ROWS_AT_ONCE,
+        PADDED=padded, EXTRA=extra_stride if more else 0, LAYER=normed, M=m, K=k, P=gpu.ROWS_AT_ONCE,
         COUNTERS=gpu.COUNTERS,
     )  # fmt: skip

@@ -25,7 +25,7 @@ import torch
 import triton
 import triton.language as tl
 
-from dipedge.kernels.conv_norm_act.triton_conv_padding import ROWS_AT_ONCE, channel_tile
+from dipedge.kernels.conv_norm_act.triton_conv_padding import channel_tile
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.layer import Layer
@@ -90,7 +90,7 @@ def statistics(
         height * width, count, source.stride(0), y.stride(0), gamma.stride(0) if normed else 0,
         beta.stride(0) if normed else 0, eps, warps=8,
         VS=source.stride(2), YS=y.stride(2), C=channels, MOVE=given is not None, NORM=normed, M=m, K=k,
-        P=ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
+        P=gpu.ROWS_AT_ONCE, COUNTERS=gpu.COUNTERS,
     )  # fmt: skip
 
 

@@ -166,7 +166,7 @@ def first_layer(
         weight.stride(0), parts, gamma, beta, gamma.stride(0), output.norm, scratch.partials,
         scratch.counters, columns.count, rows.count, width, height, stride, of_columns, eps,
         COUNTERS=gpu.COUNTERS, OUT=channels, HALF=columns.half, M=POSITIONS,
-        K=gpu.block(columns.half, 1 << 16), C=c, P=16,
+        K=gpu.block(columns.half, 1 << 16), C=c, P=gpu.ROWS_AT_ONCE,
     )  # fmt: skip
     c = gpu.block(surplus, 128, least=8)
     n = gpu.block(width, max(1, TILE // c))

@@ -54,20 +54,21 @@ def all_moments(rows, programs, c, inside, C: tl.constexpr, P: tl.constexpr):
     """Count, mean and biased variance [C] of what ``programs`` rows [3, C] hold, P rows at a time."""
     # Deviations from the first row's mean: small numbers, so their squares lose nothing.
     first = tl.load(rows + c, mask=inside, other=0.0, cache_modifier=".cg")
-    count = first * 0
+    one = tl.min(c, axis=0)  # a program counts the same pixels for each of its channels
+    count = 0.0
     moved = first * 0
     squares = first * 0
     for start in range(0, programs, P):
         p = start + tl.arange(0, P)
         there = (p < programs)[:, None] & inside[None, :]
         at = rows + p[:, None] * (3 * C) + c[None, :]
-        counts = tl.load(at + 2 * C, mask=there, other=0.0, cache_modifier=".cg")
+        counts = tl.load(rows + p * (3 * C) + 2 * C + one, mask=p < programs, other=0.0, cache_modifier=".cg")
         means = tl.load(at, mask=there, other=0.0, cache_modifier=".cg")
+        own = tl.load(at + C, mask=there, other=0.0, cache_modifier=".cg")
         apart = means - first[None, :]
         count += tl.sum(counts, axis=0)
-        moved += tl.sum(counts * apart, axis=0)
-        squares += tl.sum(tl.load(at + C, mask=there, other=0.0, cache_modifier=".cg"), axis=0)
-        squares += tl.sum(counts * apart * apart, axis=0)
+        moved += tl.sum(counts[:, None] * apart, axis=0)
+        squares += tl.sum(own + counts[:, None] * apart * apart, axis=0)
     count = tl.maximum(count, 1.0)
     variance = tl.maximum((squares - moved * moved / count) / count, 0.0)
     return count, first + moved / count, variance

@@ -33,7 +33,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 from dipedge.kernels.lanczos_conv.triton_tables import GROUP, Decimation, Groups
@@ -185,6 +185,6 @@ def conv_decimate(
         scratch.counters, eps, tables.lines, lines.shape[2], h, w, tiles,
         K=kernel, INTO=into, OUT=out, S=lines.shape[3], SO=layer.values.shape[3],
         TERMS=tables.columns.terms, M=PIXELS,
-        CB=block(into, CONTRACTED[lines.element_size()]), OB=wide, P=16, COUNTERS=COUNTERS,
+        CB=block(into, CONTRACTED[lines.element_size()]), OB=wide, P=ROWS_AT_ONCE, COUNTERS=COUNTERS,
         warps=8, stages=1,
     )  # fmt: skip

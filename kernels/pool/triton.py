@@ -30,7 +30,6 @@ from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
-ROWS_AT_ONCE = 16  # of partial sums, by the program that adds them up
 TILE = 4096  # maxima that a program holds at once
 
 
@@ -99,7 +98,7 @@ def largest(y: Any, output: Layer, gamma: Any, beta: Any, eps: float, scratch: g
         _largest, (count, -(-channels // k), fits),
         y, out, scratch.partials, scratch.counters, gamma, beta, output.norm, y.shape[1], y.shape[2],
         small_width, pixels, count, y.stride(0), out.stride(0), gamma.stride(0), beta.stride(0), eps,
-        warps=8, YS=y.stride(2), OS=out.stride(2), C=channels, M=m, K=k, P=ROWS_AT_ONCE,
+        warps=8, YS=y.stride(2), OS=out.stride(2), C=channels, M=m, K=k, P=gpu.ROWS_AT_ONCE,
         COUNTERS=gpu.COUNTERS,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated, by_normalised
 from dipedge.kernels.gpu.cells import as_cells
-from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
@@ -137,7 +137,8 @@ def merge_backward_deep(
         _backward_deep, grid, u, deep.values, out.values, norm, deep.norm, means, deep.slope, rows.gram,
         columns.gram, low_h, low_w, strips, length, out.means, dgamma, dgamma.stride(0), dbeta,
         dbeta.stride(0), scratch.partials, scratch.counters, warps=8,
-        D=deep.channels, C=norm.shape[2], S=deep.values.shape[3], M=tile, BC=wide, P=32, PER_FIT=COUNTERS,
+        D=deep.channels, C=norm.shape[2], S=deep.values.shape[3], M=tile, BC=wide, P=ROWS_AT_ONCE,
+        PER_FIT=COUNTERS,
     )  # fmt: skip
 
 
@@ -211,5 +212,5 @@ def merge_backward_skip(
         height * width, out.means, dgamma, dgamma.stride(0), dbeta, dbeta.stride(0), scratch.partials,
         scratch.counters,
         D=norm.shape[2] - skip.channels, S=skip.channels, SS=skip.values.shape[3], DS=dskip.shape[3],
-        OFFSET=offset, M=tile, BC=wide, P=32, PER_FIT=COUNTERS,
+        OFFSET=offset, M=tile, BC=wide, P=ROWS_AT_ONCE, PER_FIT=COUNTERS,
     )  # fmt: skip

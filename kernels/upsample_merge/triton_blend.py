@@ -15,7 +15,7 @@ import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
 from dipedge.kernels.gpu.cells import added_product, as_cells, product
-from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments
 from dipedge.kernels.upsample_merge.triton_axis import Axis
@@ -234,5 +234,5 @@ def blend(
         rows.count, columns.count, strips, steps, length, gamma, gamma.stride(0), beta, beta.stride(0), eps,
         output.norm, scratch.partials, scratch.counters, warps=8, stages=3 if z.element_size() == 2 else 2,
         D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=z.shape[3],
-        BO=wide, BS=block(skips, 32), USED=used_columns(step), STEP=step, P=32, PER_FIT=COUNTERS,
+        BO=wide, BS=block(skips, 32), USED=used_columns(step), STEP=step, P=ROWS_AT_ONCE, PER_FIT=COUNTERS,
     )  # fmt: skip

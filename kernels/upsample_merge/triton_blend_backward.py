@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.cells import added_product, as_cells, product
-from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
@@ -240,5 +240,5 @@ def blend_backward(
         of_skip[2].stride(0), scratch.partials, scratch.counters, warps=8, stages=4 if dz.element_size() == 2
         else 2, D=norm.shape[2] - skips, S=skips, SS=other.values.shape[3], O=output.channels, OS=dz.shape[3],
         BO=block(output.channels, 1 << 16), BS=narrow, MINE=mine, STEP=step,
-        DEPTH=rows.back.shape[2], P=32, PER_FIT=COUNTERS,
+        DEPTH=rows.back.shape[2], P=ROWS_AT_ONCE, PER_FIT=COUNTERS,
     )  # fmt: skip

@@ -13,7 +13,7 @@ import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
 from dipedge.kernels.gpu.cells import added_product, as_cells
-from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
@@ -179,6 +179,6 @@ def gather(
         rows.count, columns.count, strips, length, means, means if skip is None else skip_means, dgamma,
         dgamma.stride(0), dbeta, dbeta.stride(0), scratch.partials, scratch.counters, warps=8, stages=3,
         D=deep.channels, DS=deep.values.shape[3], S=skips, SS=other.values.shape[3], CS=d.shape[3],
-        DEEP_BLOCKS=deep_blocks, MINE=mine, STEP=step, DEPTH=rows.back.shape[2], M=tile, BC=wide, P=32,
-        PER_FIT=COUNTERS,
+        DEEP_BLOCKS=deep_blocks, MINE=mine, STEP=step, DEPTH=rows.back.shape[2], M=tile, BC=wide,
+        P=ROWS_AT_ONCE, PER_FIT=COUNTERS,
     )  # fmt: skip

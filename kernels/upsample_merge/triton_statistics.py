@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
-from dipedge.kernels.gpu.launch import COUNTERS, Scratch, block, launch, programs
+from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import all_sums, is_last, store_sums
 from dipedge.kernels.upsample_merge.triton_axis import Axis
@@ -180,5 +180,5 @@ def merge_statistics(
         rows.gram, columns.gram, low_h, low_w, strips, length, pixels, gamma, gamma.stride(0), beta,
         beta.stride(0), eps, norm, scratch.partials, scratch.counters, warps=8,
         D=deep.channels, DS=deep.values.shape[3], S=skips, SS=other.values.shape[3],
-        DEEP_BLOCKS=deep_blocks, M=tile, BC=wide, P=32, PER_FIT=COUNTERS,
+        DEEP_BLOCKS=deep_blocks, M=tile, BC=wide, P=ROWS_AT_ONCE, PER_FIT=COUNTERS,
     )  # fmt: skip
