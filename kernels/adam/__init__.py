@@ -28,6 +28,16 @@ cells. The step number is read from device memory, so that a captured step can b
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.adam.operator import adam
+
+    return adam(*arguments, **options)
 
 
 @dataclass(frozen=True)

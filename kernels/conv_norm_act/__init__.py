@@ -51,6 +51,16 @@ The same by the library's convolution stands in triton_library.py; which is fast
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.conv_norm_act.operator import conv_norm_act
+
+    return conv_norm_act(*arguments, **options)
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,16 @@ row are known from the parts too. Tables are float64 inside, so frequencies may 
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.fourier_mlp.operator import fourier_mlp
+
+    return fourier_mlp(*arguments, **options)
 
 
 @dataclass(frozen=True)

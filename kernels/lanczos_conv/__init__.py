@@ -97,6 +97,23 @@ atomics. Rows of points are stored, points are not. Not measured on a GPU yet.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.lanczos_conv.operator import lanczos_conv
+
+    return lanczos_conv(*arguments, **options)
+
+
+def decimate(*arguments: Any, **options: Any) -> Any:
+    """d_t alone as a torch operator: ``decimate(x, factor, lobes=2)``."""
+    from dipedge.kernels.lanczos_conv.operator import decimate as run
+
+    return run(*arguments, **options)
 
 
 @dataclass(frozen=True)

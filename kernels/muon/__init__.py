@@ -28,6 +28,16 @@ through the library's batched products, in place.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.muon.operator import muon
+
+    return muon(*arguments, **options)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,16 @@ perturbed input while it loads. The polynomials and the integers are those of th
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.perturb.operator import perturb
+
+    return perturb(*arguments, **options)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,16 @@ gradient by the convolution's output straight into the zero-bordered buffer that
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.pool.operator import pool
+
+    return pool(*arguments, **options)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,16 @@ adjoint with the sigmoid's derivative, and the way back (``triton_lanczos.py``).
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.residual_loss.operator import residual_loss
+
+    return residual_loss(*arguments, **options)
 
 
 @dataclass(frozen=True)

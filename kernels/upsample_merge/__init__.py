@@ -35,6 +35,16 @@ larger convolution the normalised picture is written once, margin included.
 """
 
 from dataclasses import dataclass
+from typing import Any
+
+from dipedge.kernels.callable_contract import called_as
+
+
+@called_as(__name__)
+def _operator(*arguments: Any, **options: Any) -> Any:
+    from dipedge.kernels.upsample_merge.operator import upsample_merge
+
+    return upsample_merge(*arguments, **options)
 
 
 @dataclass(frozen=True)
