@@ -66,7 +66,7 @@ FILE_MODULES = {"glob", "pathlib", "shutil", "tempfile"}
 
 CODE_ROOMS = ("dipedge", "kernels", "bindings", "export", "tests", "benchmarks", "examples")
 CODE_SUFFIXES = {".py", ".cpp", ".h", ".cu"}
-KERNEL_PIECES = ("__init__.py", "reference.py", "cpu.h", "cpu.cpp")
+KERNEL_PIECES = ("__init__.py", "reference.py", "operator.py", "cpu.h", "cpu.cpp", "triton.py")
 
 
 def code_files(*suffixes: str) -> list[Path]:
@@ -245,6 +245,7 @@ def kernel_folders() -> list[Path]:
 def test_a_kernel_has_all_its_pieces(folder):
     pieces = [folder / piece for piece in KERNEL_PIECES]
     pieces.append(ROOT / "tests" / f"test_kernel_{folder.name}.py")
+    pieces.append(ROOT / "tests" / f"test_triton_{folder.name}.py")
     pieces.append(ROOT / "benchmarks" / f"bench_kernel_{folder.name}.py")
     assert [str(piece.relative_to(ROOT)) for piece in pieces if not piece.is_file()] == []
 
