@@ -15,6 +15,7 @@ import tests.triton_kernels  # skips this file where Triton cannot run
 
 # isort: split
 import torch
+from triton.runtime.errors import OutOfResources
 
 from dipedge.engines import get_engine
 from dipedge.engines.base import Settings
@@ -267,6 +268,38 @@ def test_a_picture_larger_than_memory_is_one_sentence_that_says_what_would_work(
     with pytest.raises(OutOfMemoryError, match=r"needs \d+ MiB.*344 MiB are free; smaller tiles") as caught:
         engine.compile(Prior(Noise(), Hourglass()), Denoise(), (1024, 1024, 3), Settings())
     assert caught.value.needed > 2**30
+
+
+@pytest.mark.parametrize(
+    ("raised", "error", "words"),
+    [
+        (
+            OutOfResources(300000, 232448, "shared memory"),
+            EngineError,
+            "failed on this GPU: out of resource: shared",
+        ),
+        (
+            RuntimeError("CUDA error: no kernel image\nmore"),
+            EngineError,
+            "no kernel image; engine='native' runs",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            OutOfMemoryError,
+            r"needs \d+ MiB of device memory; smaller",
+        ),
+    ],
+)
+def test_what_fails_on_the_device_is_one_sentence_that_says_what_works(raised, error, words, monkeypatch):
+    program = program_of("triton", pointwise())
+
+    def fails(*arguments):
+        raise raised
+
+    monkeypatch.setattr(program._fits, "_launch", fails)
+    with pytest.raises(error, match=words) as caught:
+        program.step()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from dipedge.engines.base import Settings
 from dipedge.engines.checks import check_subsampled
-from dipedge.errors import EngineError, InputError, OutOfMemoryError
+from dipedge.errors import EngineError, InputError
 from dipedge.priors import Prior
 from dipedge.tasks import Task
 
@@ -25,11 +25,11 @@ except ModuleNotFoundError as error:
         f"engine 'triton' needs {error.name} (pip install dipedge[gpu]); engine='native' runs without"
     ) from error
 
+from dipedge.engines.triton_errors import MIB, device_errors, too_large
 from dipedge.engines.triton_fits import TritonFits
 from dipedge.engines.triton_program import TritonProgram
 
 PRECISIONS = {"auto": torch.bfloat16, "bf16": torch.bfloat16, "fp32": torch.float32}
-MIB = 2**20
 PIXELS_TOGETHER, MOST_TOGETHER = 2**21, 64
 SPARE = 256 * MIB  # what kernels, graphs and PyTorch itself take beside the fit
 
@@ -136,11 +136,9 @@ class TritonEngine:
         asked = (prior, task, shape, settings, PRECISIONS[own.precision])
         needed = TritonFits(*asked, torch.device("meta"), self._library).bytes
         self._check_memory(needed)
-        try:
+        with device_errors(needed):
             fits = TritonFits(*asked, self._device, self._library)
             fits.begin()
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemoryError(_too_large(needed, None), needed) from error
         return fits
 
     @staticmethod
@@ -157,7 +155,7 @@ class TritonEngine:
 
     def _check_memory(self, needed: int) -> None:
         if self._device.type == "cuda" and needed > (free := self._free()):
-            raise OutOfMemoryError(_too_large(needed, free), needed)
+            raise too_large(needed, free)
 
     def device(self) -> dict[str, str]:
         """The GPU's name, its compute capability as "isa", and Triton's version."""
@@ -166,11 +164,3 @@ class TritonEngine:
         major, minor = torch.cuda.get_device_capability(self._device)
         name = torch.cuda.get_device_name(self._device)
         return {"device": name, "isa": f"sm_{major}{minor}", "version": triton.__version__}
-
-
-def _too_large(needed: int, free: int | None) -> str:
-    there = "" if free is None else f"; {free / MIB:.0f} MiB are free"
-    return (
-        f"engine 'triton' needs {needed / MIB:.0f} MiB of device memory{there}; "
-        "smaller tiles need less, and engine='native' runs on this processor"
-    )

@@ -17,6 +17,7 @@ from dipedge.engines.base import Settings
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.sampling import CYCLE, completes
 from dipedge.engines.triton_buffers import Buffers
+from dipedge.engines.triton_errors import device_errors
 from dipedge.engines.triton_input import Input
 from dipedge.engines.triton_layers import Plan
 from dipedge.engines.triton_loss import DataTerm
@@ -167,11 +168,12 @@ class TritonFits:
 
     def step(self, count: int) -> None:
         """Runs ``count`` steps; the host only hands them over."""
-        while count > 0:
-            done = self._sampled_steps(count) if self._positions is not None else self._steps(count)
-            self.steps_done += done
-            count -= done
-            self.new_target = False
+        with device_errors(self.bytes):
+            while count > 0:
+                done = self._sampled_steps(count) if self._positions is not None else self._steps(count)
+                self.steps_done += done
+                count -= done
+                self.new_target = False
 
     def _steps(self, most: int) -> int:
         many = most >= TOGETHER and self.averaging and "step" in self._compiled
