@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,18 +123,22 @@ def compiled_only(capability: int) -> Iterator[list[Compiled]]:
         driver._active = before
 
 
-def compile_step(name: str, side: int, precision: str, capability: int) -> list[Compiled]:
-    """Every kernel of one step of FITS[name] at side x side."""
+def compile_step(
+    name: str, side: int, precision: str, capability: int, levels: int | None = None
+) -> list[Compiled]:
+    """Every kernel of one step of FITS[name] at side x side, of its first ``levels`` levels."""
     from dipedge.engines.triton import PRECISIONS
     from dipedge.engines.triton_fits import TritonFits
 
     task, prior, quality = FITS[name]
     chosen = preset(task, prior, quality)
+    network = chosen.prior.network
+    fitted = replace(chosen.prior, network=replace(network, levels=network.levels[:levels]))
     settings = Settings(chosen.optimiser, chosen.average, subsample=chosen.subsample, precision=precision)
     with compiled_only(capability) as found:
         shape = (side, side, 3)
         cell = PRECISIONS[precision]
-        fits = TritonFits(chosen.prior, task, shape, [settings], cell, torch.device("cpu"))
+        fits = TritonFits(fitted, task, shape, [settings], cell, torch.device("cpu"))
         fits.begin()
         fits.step(2)
     return found
@@ -163,12 +167,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--capability", type=int, choices=SHARED_MEMORY, action="append", help="80 and 90 when left out"
     )
+    parser.add_argument("--levels", type=int, help="of the network, from the largest; all when left out")
     parser.add_argument("--stack", type=int, default=1 << 20, help="bytes a thread may spill")
     options = parser.parse_args(arguments)
     worst = 0
     for capability in options.capability or [80, 90]:
         for name in options.fit or list(FITS):
-            found = compile_step(name, options.side, options.precision, capability)
+            found = compile_step(name, options.side, options.precision, capability, options.levels)
             worst = max(worst, *(k.stack for k in found))
             print(f"\n## sm_{capability}, {name} {options.side}x{options.side}, {options.precision}\n")
             print("\n".join(table(found)), flush=True)

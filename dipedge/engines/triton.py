@@ -160,7 +160,7 @@ class TritonEngine:
     def device(self) -> dict[str, str]:
         """The GPU's name, its compute capability as "isa", and Triton's version."""
         if self._device.type != "cuda":
-            return {"device": "Triton's interpreter", "isa": "", "version": triton.__version__}
+            return {"device": "Triton's interpreter", "version": triton.__version__}
         major, minor = torch.cuda.get_device_capability(self._device)
         name = torch.cuda.get_device_name(self._device)
         return {"device": name, "isa": f"sm_{major}{minor}", "version": triton.__version__}

@@ -23,7 +23,7 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.conv_norm_act.triton import SMALL, load_activations, tile_sizes
+from dipedge.kernels.conv_norm_act.triton import load_activations, tile_sizes
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated, by_normalised, by_output
 from dipedge.kernels.gpu.cells import added_product, as_cells, product
@@ -32,6 +32,7 @@ from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 
 GRADIENT, RAW, HEAD = 0, 1, 2  # what comes in
 NOT, FINISHED, MERGED = 0, 1, 2  # which sums go out
+LARGE = 200 << 10  # bytes of shared memory a program; with less, two sums beside 64 pixels spill
 WIDEST = {2: 128, 4: 32}  # outputs that one launch takes with both products, by bytes of a cell
 
 
@@ -257,7 +258,7 @@ def weight_partials(height: int, width: int, into: int, out: int, cell_bytes: in
 
 def _tile(pixels: int, into: int, out: int, cell_bytes: int) -> tuple[int, int, int]:
     """Pixels, outputs and inputs of a tile."""
-    most = 64 if gpu.shared_memory() > SMALL else 32
+    most = 64 if gpu.shared_memory() > LARGE else 32
     m, k = tile_sizes(pixels, into, *((32, 64) if cell_bytes == 4 else (most, 128)))
     return m, gpu.block(out, WIDEST[cell_bytes]), k
 
