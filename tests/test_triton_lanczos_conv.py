@@ -13,6 +13,7 @@ import pytest
 
 from dipedge.kernels.conv_norm_act import reference as conv_reference
 from dipedge.kernels.conv_norm_act.reference import pad
+from dipedge.kernels.conv_norm_act.triton_conv_backward import output_gradient
 from dipedge.kernels.gpu import launch
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.lanczos_conv import Case, ConvCase, triton_conv
@@ -218,7 +219,7 @@ def convolved(case: ConvCase, precision: str, lobes: int | None = None) -> list[
     dpadded = empty_picture(2, *tables.padded, case.into, precision)
     count = backward.weight_partials(tables, case.into, case.out)
     partials = empty(2, count, case.out, case.kernel, case.kernel, case.into)
-    backward.output_gradient(g, layer, dc)
+    output_gradient(g, layer, dc, (0, 0))
     backward.weight_gradient(lines, dc, partials, tables)
     backward.padded_gradient(dc, weight, lines, dpadded, tables)
     return [

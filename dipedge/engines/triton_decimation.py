@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from dipedge.engines.triton_layers import Normed, Packed, Part, Plan, Taps
+from dipedge.kernels.conv_norm_act.triton_conv_backward import output_gradient
 from dipedge.kernels.gpu.layer import Gradient
 from dipedge.kernels.lanczos_conv.triton_conv import conv_decimate, filter_lines
 from dipedge.kernels.lanczos_conv.triton_conv_backward import (
-    output_gradient,
     padded_gradient,
     weight_gradient,
     weight_partials,
@@ -74,7 +74,7 @@ class Decimated:
         )  # fmt: skip
 
     def backward(self, incoming: Gradient, by_input: bool) -> Part | None:
-        output_gradient(incoming, self.normed.layer, self._dc)
+        output_gradient(incoming, self.normed.layer, self._dc, (0, 0))
         weight_gradient(self._lines, self._dc, self._sums.tensor, self._tables)
         if not by_input:
             return None

@@ -3,7 +3,7 @@
 Four launches, none with an atomic: every result gathers what belongs to it (the transposed lists of
 ``triton_tables``).
 
-1. `dc`, the gradient by y, from g, y and the two means of batch norm: once, because each of the k^2 taps
+1. `dc`, the gradient by y (conv_norm_act's `output_gradient`): once, because each of the k^2 taps
    reads it (17 MB at 256x256x128 in bfloat16).
 2. The weights: a program owns one tap, a block of weight[:, a, b, :] and a share of the output pixels; it
    makes the points again from the lines of the forward pass and adds dc^T points. One partial sum per share.
@@ -17,7 +17,7 @@ Traffic at 512x512, k = 3, 128 to 128 channels, bfloat16: dc 50 MB; weights 67 +
 from L2; the lines' gradient 17 MB read, 67 written; the padded input's 67 read, 67 written: 352 MB, 73 us at
 4.8 TB/s. Products: weights 19.3 GFLOP; the lines' gradient 38.7, for each of all W columns.
 
-Registers at 128 channels, sm_90, bfloat16 and float32: dc 98, weights 183 and 128, lines 125 and 104, nothing
+Registers at 128 channels, sm_90, bfloat16 and float32: weights 183 and 128, lines 125 and 104, nothing
 spilt (sm_80: 202 and 128, 128 and 230).
 
 Considered and rejected: the product first, then across and down (19.3 GFLOP there too, but a gradient for
@@ -32,48 +32,11 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.gpu.activation import by_output
 from dipedge.kernels.gpu.launch import block, launch, programs
-from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.lanczos_conv.triton_conv import CHANNELS, CONTRACTED, PIXELS, points_tile, sum_rows
 from dipedge.kernels.lanczos_conv.triton_tables import Decimation
 
 SUMMED_PIXELS = {2: 64, 4: 16}  # that one product of the weights' gradient sums over; as CONTRACTED
-
-
-@triton.jit
-def _output_gradient_kernel(
-    g, y, norm, means, dc, pixels, tiles,
-    C: tl.constexpr, S: tl.constexpr, M: tl.constexpr, CB: tl.constexpr,
-):  # fmt: skip
-    b = tl.program_id(2).to(tl.int64)
-    c = tl.program_id(1) * CB + tl.arange(0, CB)
-    inside = c < C
-    norm, means = norm + b * 4 * C, means + b * 2 * C
-    mean = tl.load(norm + c, mask=inside, other=0.0)
-    rstd = tl.load(norm + C + c, mask=inside, other=0.0)
-    scale = tl.load(norm + 2 * C + c, mask=inside, other=0.0)
-    mean_g = tl.load(means + c, mask=inside, other=0.0)
-    mean_gh = tl.load(means + C + c, mask=inside, other=0.0)
-    for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-        pixel = tile * M + tl.arange(0, M)
-        at = (b * pixels + pixel)[:, None] * S + c[None, :]
-        there = (pixel < pixels)[:, None] & inside[None, :]
-        of_g = tl.load(g + at, mask=there, other=0.0).to(tl.float32)
-        of_y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
-        values = by_output(of_g, of_y, mean, rstd, scale, mean_g, mean_gh)
-        tl.store(dc + at, values.to(dc.dtype.element_ty), mask=there)
-
-
-def output_gradient(gradient: Gradient, layer: Layer, dc: Any) -> None:
-    """dc, cells [B, h, w, S], the gradient by the layer's y."""
-    fits, h, w = layer.shape
-    tiles, across = -(-h * w // PIXELS), block(layer.channels, CHANNELS)
-    launch(
-        _output_gradient_kernel, (programs(tiles), -(-layer.channels // across), fits),
-        gradient.values, layer.values, layer.norm, gradient.means, dc, h * w, tiles,
-        C=layer.channels, S=layer.values.shape[3], M=PIXELS, CB=across, warps=8,
-    )  # fmt: skip
 
 
 @triton.jit
