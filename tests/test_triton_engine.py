@@ -39,22 +39,16 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 
 QUICK = (
     "stride, bilinear, reflection",
-    "stride, nearest, zero",
-    "avg, bilinear, zero",
     "max, bilinear, reflection",
     "lanczos2, nearest, reflection",
-    "no skips",
-    "channels of one",
-    "mask and meshgrid",
     "decimation by 3",
-    "learned frequencies",
     "learned frequencies into a 3x3 skip",
     "subsampled, learned, bilinear",
     "subsampled, one level",
-    "kernel 5, mixed channels, no 1x1",
+    "channels of one",
 )
 ALL = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGURATIONS]
-SMALL = (Level(16, 16, 4, 1, 1), Level(16, 8, 0, 1, 1))
+SMALL = (Level(16, 16, 4, 1, 1),)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -68,10 +62,7 @@ def test_output_loss_and_gradients_are_those_of_torch_in_float64(name):
 
 @pytest.mark.parametrize(
     "name",
-    [
-        name if name in QUICK[:1] + QUICK[9:12] else pytest.param(name, marks=pytest.mark.slow)
-        for name in CONFIGURATIONS
-    ],
+    [name if name in QUICK[5:7] else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGURATIONS],
 )
 def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients(name, monkeypatch):
     prior, task, shape = CONFIGURATIONS[name]
@@ -85,7 +76,9 @@ def test_bfloat16_gives_the_output_of_float64_and_the_direction_of_its_gradients
     assert_bfloat16_evaluation(*answers, maxima=prior.network.downsample == "max")
 
 
-@pytest.mark.parametrize("name", ["stride, bilinear, reflection", "max, nearest, zero"])
+@pytest.mark.parametrize(
+    "name", ["stride, bilinear, reflection", pytest.param("max, nearest, zero", marks=pytest.mark.slow)]
+)
 def test_convolutions_of_the_library_give_the_same(name):
     seed, wanted = reference(name)
     program = prepared(TritonEngine(convolutions="library"), "fp32", name, seed)
@@ -98,7 +91,7 @@ def pointwise(**changes) -> Prior:
     return replace(Prior(Fourier(4, 16.0), Hourglass(SMALL), name="small"), **changes)
 
 
-def program_of(engine, prior, task=None, shape=(7, 10, 3), **settings):
+def program_of(engine, prior, task=None, shape=(5, 6, 3), **settings):
     """A program with a target, z and mask drawn from one seed, whatever the engine."""
     settings = Settings(**{"seed": 5, "precision": "fp32", **settings})
     program = get_engine(engine).compile(prior, task or Denoise(), shape, settings)
@@ -124,7 +117,7 @@ FITS = {
         {},
     ),
     "perturbed noise": (
-        Prior(Noise(5), Hourglass((Level(8, 8, 4), Level(8, 8, 0))), perturbation=1 / 30),
+        Prior(Noise(5), Hourglass((Level(8, 8, 4),)), perturbation=1 / 30),
         None,
         {},
     ),
@@ -140,9 +133,9 @@ def test_steps_are_those_of_the_native_engine(name):
     """The same weights, noise and positions: both draw them from the same counters."""
     prior, task, settings = FITS[name]
     task = task or Denoise()
-    shape = (8, 12, 3) if task.data_term.scale > 1 else (7, 10, 3)
+    shape = (4, 6, 3) if task.data_term.scale > 1 else (5, 6, 3)
     ours, native = (program_of(e, prior, task, shape, **settings) for e in ("triton", "native"))
-    for _ in range(5):
+    for _ in range(4):
         ours.step()
         native.step()
         assert ours.complete == native.complete
@@ -161,14 +154,14 @@ def test_steps_are_those_of_the_native_engine(name):
 def test_many_steps_at_once_are_as_many_single_ones_to_the_bit():
     prior = pointwise(encoding=Fourier(4, 16.0, learned=True), perturbation=0.03, perturb="frequencies")
     states = []
-    for parts in ((1,) * 10, (1, 9)):
+    for parts in ((1,) * 9, (1, 8)):
         program = program_of("triton", prior)
         for count in parts:
             program.step(count)
-        states.append((program.state(), program.losses(10)))
+        states.append((program.state(), program.losses(9)))
         program.close()
     (one, losses), (other, again) = states
-    assert losses == again and len(set(losses)) == 10
+    assert losses == again and len(set(losses)) == 9
     assert [key for key in one if not np.array_equal(one[key], other[key])] == []
 
 
@@ -198,16 +191,16 @@ def test_two_evaluations_are_equal_to_the_bit_and_change_nothing():
 @pytest.mark.parametrize("subsample", [False, True])
 def test_fits_together_are_those_fitted_alone_to_the_bit(subsample):
     """Each with its own seed, target, statistics and drawn positions."""
-    prior, shape, seeds = pointwise(), (7, 10, 3), (3, 2**63 + 4)
+    prior, shape, seeds = pointwise(), (5, 6, 3), (3, 2**63 + 4)
     settings = [Settings(seed=seed, precision="fp32", subsample=subsample) for seed in seeds]
     together = TritonEngine().compile_together(prior, Denoise(), shape, settings)
     for index, member in enumerate(together.members):
         give_data(member, prior, Denoise(), shape, seed=index)
-    together.step(5)
+    together.step(4)
     for index, (member, own) in enumerate(zip(together.members, settings, strict=True)):
         alone = TritonEngine().compile(prior, Denoise(), shape, own)
         give_data(alone, prior, Denoise(), shape, seed=index)
-        alone.step(5)
+        alone.step(4)
         found, wanted = member.state(), alone.state()
         assert [key for key in wanted if not np.array_equal(found[key], wanted[key])] == []
     assert not np.array_equal(together.members[0].estimate(), together.members[1].estimate())
@@ -240,7 +233,7 @@ def test_losses_of_a_stretch_are_remembered():
 def test_sample_gives_the_raw_output_at_flat_pixels():
     program = program_of("triton", pointwise())
     program.step(2)
-    pixels = np.array([0, 69, 13])
+    pixels = np.array([0, 29, 13])
     assert np.array_equal(program.sample(pixels), program.estimate(False).reshape(-1, 3)[pixels])
 
 

@@ -27,9 +27,9 @@ def native(**changes):
 
 def test_a_fit_is_that_of_the_native_engine(noisy):
     picture, _ = noisy(16, 18)
-    ours = restore(picture, Denoise(), steps=5, **OPTIONS)
-    theirs = restore(picture, Denoise(), steps=5, **native())
-    assert ours.engine == "triton" and ours.steps == 5 and len(ours.history) == 5
+    ours = restore(picture, Denoise(), steps=3, **OPTIONS)
+    theirs = restore(picture, Denoise(), steps=3, **native())
+    assert ours.engine == "triton" and ours.steps == 3 and len(ours.history) == 3
     np.testing.assert_allclose(ours.history, theirs.history, rtol=1e-4)
     np.testing.assert_allclose(ours.image, theirs.image, atol=2e-4)
     assert ours.image.dtype == picture.dtype
@@ -37,46 +37,46 @@ def test_a_fit_is_that_of_the_native_engine(noisy):
 
 def test_bfloat16_is_what_auto_takes(noisy):
     picture, _ = noisy(16, 16)
-    auto = restore(picture, Denoise(), steps=3, **{**OPTIONS, "precision": "auto"})
-    bf16 = restore(picture, Denoise(), steps=3, **{**OPTIONS, "precision": "bf16"})
-    fp32 = restore(picture, Denoise(), steps=3, **OPTIONS)
+    auto = restore(picture, Denoise(), steps=1, **{**OPTIONS, "precision": "auto"})
+    bf16 = restore(picture, Denoise(), steps=1, **{**OPTIONS, "precision": "bf16"})
+    fp32 = restore(picture, Denoise(), steps=1, **OPTIONS)
     assert np.array_equal(auto.image, bf16.image) and not np.array_equal(auto.image, fp32.image)
     np.testing.assert_allclose(bf16.image, fp32.image, atol=0.02)
 
 
 def test_pictures_of_a_list_are_fitted_together_as_they_would_be_alone(noisy):
-    pictures = [noisy(16, 18, seed=seed)[0] for seed in (1, 2)] + [noisy(17, 16, seed=3)[0]]
-    with Session(Denoise(), steps=4, **OPTIONS) as session:
+    pictures = [noisy(16, 16, seed=seed)[0] for seed in (1, 2)] + [noisy(17, 16, seed=3)[0]]
+    with Session(Denoise(), steps=2, **OPTIONS) as session:
         together = session.fit(pictures)
     for picture, found in zip(pictures, together, strict=True):
-        alone = restore(picture, Denoise(), steps=4, **OPTIONS)
+        alone = restore(picture, Denoise(), steps=2, **OPTIONS)
         assert np.array_equal(found.image, alone.image) and list(found.history) == list(alone.history)
 
 
 def test_an_ensemble_averages_the_fits_of_its_seeds(noisy):
     picture, _ = noisy(16, 16)
-    both = restore(picture, Denoise(), steps=3, ensemble=2, seed=7, **OPTIONS)
-    alone = [restore(picture, Denoise(), steps=3, seed=seed, **OPTIONS).image for seed in (7, 8)]
+    both = restore(picture, Denoise(), steps=1, ensemble=2, seed=7, **OPTIONS)
+    alone = [restore(picture, Denoise(), steps=1, seed=seed, **OPTIONS).image for seed in (7, 8)]
     np.testing.assert_allclose(both.image, (alone[0] + alone[1]) / 2, atol=1e-6)
     assert not np.array_equal(alone[0], alone[1])
 
 
 def test_a_stream_goes_on_from_frame_to_frame_and_from_a_file(noisy, tmp_path):
     frames = [noisy(16, 16, seed=seed)[0] for seed in range(3)]
-    with Session(Denoise(), steps=4, **OPTIONS) as session:
+    with Session(Denoise(), steps=2, **OPTIONS) as session:
         session.fit(frames[0])
-        session.push(frames[1], steps=2)
+        session.push(frames[1], steps=1)
         session.save(tmp_path / "scene.npz")
-        wanted = session.push(frames[2], steps=2)
+        wanted = session.push(frames[2], steps=1)
     with Session.load(tmp_path / "scene.npz", engine="triton") as loaded:
-        found = loaded.push(frames[2], steps=2)
+        found = loaded.push(frames[2], steps=1)
     assert np.array_equal(found.image, wanted.image)
 
 
 def test_the_quality_fast_runs_with_its_sampled_steps_and_its_stopping_rule(noisy):
     """Muon, a quarter of the pixels a step, looked at in strides: the preset's settings on a small prior."""
     picture, _ = noisy(16, 16)
-    stop = NoiseFloor(share=100.0, floor=8) | MaxSteps(30)
+    stop = NoiseFloor(share=100.0, window=2, floor=4) | MaxSteps(16)
     ours, theirs = (
         restore(picture, Denoise(), quality="fast", stop=stop, **{**OPTIONS, "engine": engine})
         for engine in ("triton", "native")
@@ -88,8 +88,8 @@ def test_the_quality_fast_runs_with_its_sampled_steps_and_its_stopping_rule(nois
 def test_other_tasks_run(noisy):
     picture, _ = noisy(16, 16)
     mask = np.random.default_rng(0).random((16, 16)) > 0.3
-    filled = restore(picture, Inpaint(mask), steps=2, **OPTIONS)
-    enlarged = restore(picture, SuperResolve(2), steps=2, **OPTIONS)
+    filled = restore(picture, Inpaint(mask), steps=1, **OPTIONS)
+    enlarged = restore(picture, SuperResolve(2), steps=1, **OPTIONS)
     assert filled.image.shape == (16, 16, 3) and enlarged.image.shape == (32, 32, 3)
     assert np.isfinite(filled.loss) and np.isfinite(enlarged.loss)
 
