@@ -21,7 +21,7 @@ demo: $(core)/.installed
 	$(core)/bin/python examples/demo.py
 
 test: $(dev)/.installed
-	$(dev)/bin/python -m pytest --benchmark-skip $(PYTEST_ARGS)
+	$(dev)/bin/python -m pytest --benchmark-skip -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(dev)/.installed
 	$(dev)/bin/ruff check .
