@@ -231,6 +231,8 @@ def watch(self, step):
         os.kill(os.getpid(), signal.SIGINT)
 
 progress.Lines.__call__ = watch
+# A shell starts its background jobs with SIGINT ignored, and this suite may be one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
