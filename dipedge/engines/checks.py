@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from dipedge.engines.base import Settings
+from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
-from dipedge.priors import Prior
+from dipedge.priors import Encoding, Fourier, Prior
 from dipedge.tasks import Task
 
 
@@ -48,6 +48,29 @@ def checked_target(
     if mask.shape != shape[:2]:
         raise InputError(f"mask has shape {mask.shape}; this fit needs {shape[:2]}")
     return target, mask != 0
+
+
+def checked_input(encoding: Encoding, shape: tuple[int, int, int], z: np.ndarray) -> np.ndarray:
+    """A new z [H, W, channels], for an engine that computes Fourier features by itself.
+
+    Raises:
+        InputError: another shape, or Fourier features, which are computed.
+    """
+    z, needed = np.asarray(z), (*shape[:2], encoding.channels)
+    if isinstance(encoding, Fourier):
+        raise InputError("z cannot be set: it is computed from the coordinates; use GivenImage for that")
+    if z.shape != needed:
+        raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
+    return z
+
+
+def check_state(state: State, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises InputError for an entry that is not in ``shapes``, or is of another shape."""
+    for key, value in state.items():
+        if key not in shapes:
+            raise InputError(f"the state has an unknown entry {key!r}")
+        if np.shape(value) != shapes[key]:
+            raise InputError(f"{key!r} has shape {np.shape(value)}; this fit needs {shapes[key]}")
 
 
 def why_not_subsampled(prior: Prior, task: Task) -> str | None:

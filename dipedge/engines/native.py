@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
-from dipedge.engines.checks import check_subsampled, checked_target
+from dipedge.engines.checks import check_state, check_subsampled, checked_input, checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
@@ -192,9 +192,8 @@ class NativeProgram:
         self._has_mask = self._has_target = False
         self._input_gradient = settings.input_gradient
         self._z_is_stored = isinstance(prior.encoding, Noise | GivenImage)
-        self._computed = isinstance(prior.encoding, Fourier)
+        self._encoding = prior.encoding
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
-        self._channels = prior.encoding.channels
         self._subsample, self._new_target, self._complete = settings.subsample, False, False
         for name, values in initial_parameters(prior, shape[2], settings.seed).items():
             self._program.set("param", name, values)
@@ -243,13 +242,7 @@ class NativeProgram:
         Raises:
             InputError: another shape than [H, W, channels], or Fourier features, which are computed.
         """
-        z = np.asarray(z)
-        if self._computed:
-            raise InputError("z cannot be set: it is computed from the coordinates; use GivenImage for that")
-        if z.shape != (*self.shape[:2], self._channels):
-            needed = (*self.shape[:2], self._channels)
-            raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
-        self._program.set_input(z)
+        self._program.set_input(checked_input(self._encoding, self.shape, z))
         self._z_is_stored = self._z_is_set = True
 
     def _check_ready(self) -> None:
@@ -326,13 +319,9 @@ class NativeProgram:
         """
         shapes = {key: value.shape for key, value in self.state().items()}
         shapes |= {"average": self.shape, "output": self.shape, "loss": ()}
-        if not self._computed:
-            shapes["input"] = (*self.shape[:2], self._channels)
-        for key, value in state.items():
-            if key not in shapes:
-                raise InputError(f"the state has an unknown entry {key!r}")
-            if np.shape(value) != shapes[key]:
-                raise InputError(f"{key!r} has shape {np.shape(value)}; this fit needs {shapes[key]}")
+        if not isinstance(self._encoding, Fourier):
+            shapes["input"] = (*self.shape[:2], self._encoding.channels)
+        check_state(state, shapes)
         for key, value in state.items():
             self._load(key, np.asarray(value))
 

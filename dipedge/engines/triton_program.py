@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dipedge.engines.base import Evaluation, State
-from dipedge.engines.checks import checked_target
+from dipedge.engines.checks import check_state, checked_input, checked_target
 from dipedge.engines.triton_fits import TritonFits
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import Fourier, GivenImage, Noise
@@ -82,12 +82,7 @@ class TritonProgram:
         Raises:
             InputError: another shape than [H, W, channels], or Fourier features, which are computed.
         """
-        z = np.asarray(z)
-        if self._computed:
-            raise InputError("z cannot be set: it is computed from the coordinates; use GivenImage for that")
-        needed = (*self.shape[:2], self._fits.prior.encoding.channels)
-        if z.shape != needed:
-            raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
+        z = checked_input(self._fits.prior.encoding, self.shape, z)
         self._fits.input.z[self._fit] = self._on_device(z)
         self._z_is_stored = self._z_is_set = True
 
@@ -191,11 +186,7 @@ class TritonProgram:
             InputError: an unknown key, or an array of another shape; nothing is changed then.
         """
         shapes = self._shapes()
-        for key, value in state.items():
-            if key not in shapes:
-                raise InputError(f"the state has an unknown entry {key!r}")
-            if np.shape(value) != shapes[key]:
-                raise InputError(f"{key!r} has shape {np.shape(value)}; this fit needs {shapes[key]}")
+        check_state(state, shapes)
         for key in sorted(state, key=lambda key: key != "step"):  # the loss has its place by the step number
             self._load(key, np.asarray(state[key]))
 
