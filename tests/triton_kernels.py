@@ -18,13 +18,10 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from dipedge.kernels.gpu.launch import COUNTERS, Scratch, channel_stride  # noqa: E402
 from dipedge.kernels.gpu.layer import Layer  # noqa: E402
-from tests import interpreter_bfloat16  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 if DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("neither a CUDA device nor TRITON_INTERPRET=1", allow_module_level=True)
-if DEVICE == "cpu":
-    interpreter_bfloat16.install()
 CELLS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 in_both = pytest.mark.parametrize("precision", list(CELLS))
 

@@ -31,7 +31,6 @@ import triton.language as tl
 
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated
-from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
@@ -80,7 +79,7 @@ def _input_weights(weight, merge, k, o, I: tl.constexpr, O: tl.constexpr, WS: tl
     w = tl.load(weight + o[None, :] * WS + k[:, None], mask=there, other=0.0)
     if MC > 0:
         scale = tl.load(merge + 2 * MC + k, mask=k < I, other=0.0)
-        w = as_cells(w.to(tl.float32) * scale[:, None], w.dtype)
+        w = (w.to(tl.float32) * scale[:, None]).to(w.dtype)
     return w
 
 
@@ -95,8 +94,8 @@ def _product(
     for start in range(0, I, K):
         k = start + tl.arange(0, K)
         w = _input_weights(weight, merge, k, o, I, O, WS, MC)
-        a = as_cells(load_activations(place, k, valid, norm_x, merge, slope, I, ACT, MC), w.dtype)
-        total = added_product(a, w, total)
+        a = load_activations(place, k, valid, norm_x, merge, slope, I, ACT, MC).to(w.dtype)
+        total = tl.dot(a, w, total, input_precision="ieee")
     return total
 
 
@@ -127,11 +126,11 @@ def pointwise_kernel(
         i = (m // width).to(tl.int64)
         place = x + (i * (STRIDE * xh) + (m - i * width) * (STRIDE * XS))[:, None]
         if I <= K:
-            a = as_cells(load_activations(place, k, valid, norm_x, merge, slope, I, ACT, MC), w.dtype)
-            total = product(a, w)
+            a = load_activations(place, k, valid, norm_x, merge, slope, I, ACT, MC).to(w.dtype)
+            total = tl.dot(a, w, input_precision="ieee")
         else:
             total = _product(place, valid, norm_x, merge, weight, o, slope, I, O, WS, ACT, MC, M, N, K)
-        stored = as_cells(total, y.dtype.element_ty)
+        stored = total.to(y.dtype.element_ty)
         tl.store(y + m[:, None].to(tl.int64) * YS + o[None, :], stored, mask=valid & (o < O)[None, :])
         if NORM:
             pixels_here, of_tile, off = tile_moments(stored.to(tl.float32), valid)

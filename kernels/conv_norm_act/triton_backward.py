@@ -26,7 +26,6 @@ import triton.language as tl
 from dipedge.kernels.conv_norm_act.triton import load_activations, tile_sizes
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated, by_normalised, by_output
-from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 
@@ -110,7 +109,7 @@ def _gradient_by_input(
         )
         there = (o < O)[:, None] & (k < I)[None, :]
         w = tl.load(weight + o[:, None] * WS + k[None, :], mask=there, other=0.0)
-        dx = added_product(as_cells(dc, w.dtype), w, dx)
+        dx = tl.dot(dc.to(w.dtype), w, dx, input_precision="ieee")
     return dx
 
 
@@ -126,14 +125,14 @@ def _both_products(
     dc = _gradient_by_output(
         gradient, y, norm, means, dlogit, head, m, o, valid, slope, O, GS, YS, SOURCE, OUT
     )
-    dc = as_cells(dc, cell)
-    a = as_cells(load_activations(place, k, valid, norm_x, merge, slope_x, I, ACT, MC), cell)
-    dw = added_product(tl.trans(dc), a, dw)
+    dc = dc.to(cell)
+    a = load_activations(place, k, valid, norm_x, merge, slope_x, I, ACT, MC).to(cell)
+    dw = tl.dot(tl.trans(dc), a, dw, input_precision="ieee")
     dx = tl.zeros([M, K], tl.float32)
     if DX:
         there = (o < O)[:, None] & (k < I)[None, :]
         w = tl.load(weight + o[:, None] * WS + k[None, :], mask=there, other=0.0)
-        dx = product(dc, w)
+        dx = tl.dot(dc, w, input_precision="ieee")
     return dw, dx
 
 
@@ -159,7 +158,7 @@ def _handed_over(
         dx = by_normalised(dx, x, scale, shift, slope)
     if SUMS == 2:
         x = activated(x, scale, shift, slope)
-    stored = as_cells(dx, to.dtype.element_ty)
+    stored = dx.to(to.dtype.element_ty)
     tl.store(to + k[None, :], stored, mask=there)
     counted = tl.where(there, stored.to(tl.float32), 0.0)
     mean = tl.load(norm_h + k, mask=inside & (SUMS > 0), other=0.0)

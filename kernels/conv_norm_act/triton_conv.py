@@ -51,7 +51,6 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu import launch as gpu
-from dipedge.kernels.gpu.cells import added_product, as_cells
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
@@ -127,7 +126,7 @@ def _window_product(
             x = tl.load(cell, mask=(start + tl.arange(0, K) < TAPS * S)[None, :], other=0.0)
         there = exists[:, None] & (o < O)[None, :]
         w = tl.load(weight + o[None, :] * (TAPS * I) + (tap * I + channel)[:, None], mask=there, other=0.0)
-        total = added_product(x, w, total)
+        total = tl.dot(x, w, total, input_precision="ieee")
     return total
 
 
@@ -175,7 +174,7 @@ def _convolve(
         total = _window_product(
             place, weight, o, tl.zeros([M, N], tl.float32), padded_width, S, I, O, KERNEL, K
         )
-        stored = as_cells(total, y.dtype.element_ty)
+        stored = total.to(y.dtype.element_ty)
         tl.store(y + m[:, None].to(tl.int64) * YS + o[None, :], stored, mask=valid & (o < O)[None, :])
         if NORM:
             count = _add_moments(rows + p * 3 * O, stored.to(tl.float32), valid, o, count, O)

@@ -31,7 +31,6 @@ from dipedge.kernels.conv_norm_act.triton_conv import stages, tap_and_channel, t
 from dipedge.kernels.conv_norm_act.triton_conv_padding import channel_tile
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import by_output
-from dipedge.kernels.gpu.cells import added_product, as_cells
 from dipedge.kernels.gpu.layer import Gradient, Layer
 
 
@@ -66,7 +65,7 @@ def _output_gradient(
     j = m - i * width
     to = out + b * ob + (((i + before).to(tl.int64) * out_width + j + before) * OS)[:, None] + c[None, :]
     # The surplus is 0 too: the product with the weights reads it.
-    dc = as_cells(tl.where(there, dc, 0.0), out.dtype.element_ty)
+    dc = tl.where(there, dc, 0.0).to(out.dtype.element_ty)
     tl.store(to, dc, mask=valid & (c < OS)[None, :])
 
 
@@ -115,11 +114,13 @@ def _transposed_product(
         b = first_column + STRIDE * (across - 1 - column)
         at = weight + (o * (KERNEL * KERNEL * I) + (a * KERNEL + b) * I)[:, None]
         there = exists[:, None] & (c < I)[None, :]
-        total = added_product(dc, tl.load(at + c[None, :], mask=there, other=0.0), total)
+        total = tl.dot(dc, tl.load(at + c[None, :], mask=there, other=0.0), total, input_precision="ieee")
         if R > 0:
             rest = N + tl.arange(0, R)
             there = exists[:, None] & (rest < I)[None, :]
-            more = added_product(dc, tl.load(at + rest[None, :], mask=there, other=0.0), more)
+            more = tl.dot(
+                dc, tl.load(at + rest[None, :], mask=there, other=0.0), more, input_precision="ieee"
+            )
     return total, more
 
 
@@ -152,11 +153,11 @@ def _backward_input(
         )  # fmt: skip
         to = dpadded + b * pb + (((i * STRIDE + first_row) * width + j * STRIDE + first_column) * PS)[:, None]
         valid = (m < pixels)[:, None]
-        stored = as_cells(total, dpadded.dtype.element_ty)
+        stored = total.to(dpadded.dtype.element_ty)
         tl.store(to + c[None, :], stored, mask=valid & (c < I)[None, :])
         if R > 0:
             rest = N + tl.arange(0, R)
-            stored = as_cells(more, dpadded.dtype.element_ty)
+            stored = more.to(dpadded.dtype.element_ty)
             tl.store(to + rest[None, :], stored, mask=valid & (rest < I)[None, :])
 
 

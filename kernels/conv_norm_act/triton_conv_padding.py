@@ -26,7 +26,6 @@ import triton.language as tl
 
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import activated, by_normalised
-from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
 from dipedge.kernels.perturb.triton import normal_of, normals_of_blocks
@@ -90,7 +89,7 @@ def _pack(
     if NOISE:
         values += sigma * _noise(tl.load(seeds + b), tl.load(step), i * width + j, c, C, M, K)
     # The surplus is 0 too: convolutions read it.
-    values = as_cells(tl.where(there, values, 0.0), out.dtype.element_ty)
+    values = tl.where(there, values, 0.0).to(out.dtype.element_ty)
     to = out + b * ob + m.to(tl.int64)[:, None] * OS + c[None, :]
     tl.store(to, values, mask=(m < pixels)[:, None] & (c < OS)[None, :])
 
@@ -211,7 +210,7 @@ def _fold(
             sum_g += first
             sum_gh += second
         else:
-            tl.store(to, as_cells(total, out.dtype.element_ty), mask=there)
+            tl.store(to, total.to(out.dtype.element_ty), mask=there)
     if LAYER:
         rows += b * programs * 2 * C
         store_sums(rows + p * 2 * C, c, inside, sum_g, sum_gh, C)
@@ -229,7 +228,7 @@ def _finished(da, y, norm, to, c, there, slope, C: tl.constexpr):
     rstd = tl.load(norm + C + c, mask=inside, other=0.0)
     scale = tl.load(norm + 2 * C + c, mask=inside, other=0.0)
     shift = tl.load(norm + 3 * C + c, mask=inside, other=0.0)
-    stored = as_cells(by_normalised(da, y, scale, shift, slope), to.dtype.element_ty)
+    stored = by_normalised(da, y, scale, shift, slope).to(to.dtype.element_ty)
     tl.store(to, stored, mask=there)
     g = tl.where(there, stored.to(tl.float32), 0.0)
     h = (y - mean[None, :]) * rstd[None, :]

@@ -23,7 +23,6 @@ import triton.language as tl
 
 from dipedge.kernels.conv_norm_act.triton_conv import ENOUGH, stages, warps
 from dipedge.kernels.gpu import launch as gpu
-from dipedge.kernels.gpu.cells import added_product
 
 # Pixels, outputs and columns of the largest tile, by bytes of a cell.
 LARGEST = {2: (64, 128, 256), 4: (32, 64, 64)}
@@ -94,7 +93,7 @@ def _backward_weight(
             x = tl.load(at)
         else:
             x = tl.load(at, mask=(column < TAPS * S)[None, :], other=0.0)
-        total = added_product(tl.trans(d), x, total)
+        total = tl.dot(tl.trans(d), x, total, input_precision="ieee")
     to = partials + (b * parts + p) * (O * TAPS * I) + o[:, None] * (TAPS * I) + (tap * I + channel)[None, :]
     tl.store(to, total, mask=(o < O)[:, None] & ((tap < TAPS) & (channel < I))[None, :])
 

@@ -27,7 +27,6 @@ import triton.language as tl
 
 from dipedge.kernels.conv_norm_act.triton_conv_padding import channel_tile
 from dipedge.kernels.gpu import launch as gpu
-from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
@@ -51,7 +50,7 @@ def _statistics(
         pixel = m.to(tl.int64)[:, None]
         values = tl.load(given + b * vb + pixel * VS + c[None, :], mask=there, other=0.0).to(tl.float32)
         if MOVE:
-            stored = as_cells(values, y.dtype.element_ty)
+            stored = values.to(y.dtype.element_ty)
             tl.store(y + b * yb + pixel * YS + c[None, :], stored, mask=there)
             values = stored.to(tl.float32)
         if NORM:

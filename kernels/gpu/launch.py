@@ -75,5 +75,9 @@ def launch(
         stages: how many tiles are in flight in a loop.
         constants: compile-time values by name.
     """
+    if triton.knobs.runtime.interpret:
+        from dipedge.kernels.gpu import interpreter
+
+        interpreter.install()
     # Said outright, because its default changes with Triton 3.10: a product and a sum may be rounded once.
     kernel[grid](*arguments, num_warps=warps, num_stages=stages, enable_fp_fusion=True, **constants)

@@ -26,7 +26,6 @@ import triton.language as tl
 
 from dipedge.kernels.gpu import launch as gpu
 from dipedge.kernels.gpu.activation import by_output
-from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments, tile_moments
 
@@ -66,7 +65,7 @@ def _largest(
             most = tl.maximum(most, value.to(tl.float32))
         there = valid[:, None] & inside[None, :]
         to = out + b * ob + m.to(tl.int64)[:, None] * OS + c[None, :]
-        tl.store(to, as_cells(most, out.dtype.element_ty), mask=there)
+        tl.store(to, most.to(out.dtype.element_ty), mask=there)
         # Where nothing is the maximum is -inf, which must not meet a sum.
         most = tl.where(there, most, 0.0)
         pixels_here, of_tile, off = tile_moments(most, valid[:, None])
@@ -142,7 +141,7 @@ def _backward(
         value = tl.load(at, mask=has & inside[None, :], other=float("-inf")).to(tl.float32)
         taken = has & (value == most)
         # The surplus gets its 0 here: convolutions read it.
-        dc = as_cells(tl.where(taken, left, 0.0), out.dtype.element_ty)
+        dc = tl.where(taken, left, 0.0).to(out.dtype.element_ty)
         tl.store(to + (turn // 2 * out_width + turn % 2) * OS, dc, mask=has & (c < OS)[None, :])
         left = tl.where(taken, 0.0, left)
 

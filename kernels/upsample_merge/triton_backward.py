@@ -12,7 +12,6 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated, by_normalised
-from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
@@ -71,7 +70,7 @@ def _deep_piece(
         fresh = tl.load(u + at, mask=valid, other=0.0).to(tl.float32)
         fresh += (tl.load(row_gram + i) * ones)[:, None] * of_ones[None, :] + of_h[None, :] * stencil
         fresh = by_normalised(factor[None, :] * fresh, value, scale, shift, slope)
-        stored = as_cells(fresh, g.dtype.element_ty)
+        stored = fresh.to(g.dtype.element_ty)
         tl.store(g + at, stored, mask=valid)
         own = tl.where(valid, stored.to(tl.float32), 0.0)
         sums += own
@@ -173,7 +172,7 @@ def _backward_skip(
             tl.load(d + place, mask=valid, other=0.0).to(tl.float32) - mean[None, :] - of_h[None, :] * centred
         )
         fresh = by_normalised(factor[None, :] * fresh, value, scale, shift, slope)
-        stored = as_cells(fresh, g.dtype.element_ty)
+        stored = fresh.to(g.dtype.element_ty)
         tl.store(g + fit * pixels * SS + at[:, None] * SS + s[None, :], stored, mask=valid)
         own = tl.where(valid, stored.to(tl.float32), 0.0)
         sums += own

@@ -14,7 +14,6 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
-from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_norm, joined, store_moments
@@ -85,7 +84,7 @@ def _with_skip(
     """``value`` [16 STEP, BO] and the share of skip channels s, whose ``weights`` are [BS, BO]."""
     valid = there[:, None] & (s < S)[None, :]
     centred = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
-    return added_product(as_cells(centred * factor[None, :], weights.dtype), weights, value)
+    return tl.dot((centred * factor[None, :]).to(weights.dtype), weights, value, input_precision="ieee")
 
 
 @triton.jit
@@ -143,7 +142,7 @@ def _blend_piece(
             wanted = STEP * step + e - (STEP - 1)
             row = tl.minimum(tl.maximum(wanted, 0), height - 1)
             weights = columns * enlarging_row(row_first, row_weight, upper, row, low_h)[None, :]
-            value = product(as_cells(weights, rows.dtype), rows)
+            value = tl.dot(weights.to(rows.dtype), rows, input_precision="ieee")
             limit = tl.where(row == wanted, width, 0)  # no pixel is there in a row that is not
             there = (q < USED) & (output + q >= 0) & (output + q < limit)
             pixels = row * width + output + q
@@ -154,7 +153,7 @@ def _blend_piece(
                 value = _more_skip(
                     value, skip, skip_norm, norm, slope, pixels, there, weight, weight_row, o, D, S, SS, O, BS
                 )
-            stored = as_cells(value, rows.dtype)
+            stored = value.to(rows.dtype)
             valid = there[:, None] & (o < O)[None, :]
             tl.store(y + pixels[:, None] * OS + o[None, :], stored, mask=valid)
             apart = tl.where(there[:, None], stored.to(tl.float32) - centre[None, :], 0.0)

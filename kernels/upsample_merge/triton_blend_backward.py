@@ -14,7 +14,6 @@ from typing import Any
 import triton
 import triton.language as tl
 
-from dipedge.kernels.gpu.cells import added_product, as_cells, product
 from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
@@ -57,7 +56,7 @@ def _by_y(gradient, y, pixels, valid, o, scale, of_y, mean, constant, OS: tl.con
     g = tl.load(gradient + at, mask=valid, other=0.0)
     value = tl.load(y + at, mask=valid, other=0.0)
     dc = scale[None, :] * g.to(tl.float32) + constant[None, :]
-    return as_cells(dc + of_y[None, :] * (value.to(tl.float32) - mean[None, :]), g.dtype), g, value
+    return (dc + of_y[None, :] * (value.to(tl.float32) - mean[None, :])).to(g.dtype), g, value
 
 
 @triton.jit
@@ -66,8 +65,8 @@ def _skip_factors(
 ):
     """W^T dc is of_g g + of_y y + a constant: the two, cells [BS, BO], and the third, [BS]."""
     weights = skip_weights(weight, weight_row, s, o, D, S, O)
-    by_g = as_cells(weights.to(tl.float32) * scale[None, :], weights.dtype)
-    by_y = as_cells(weights.to(tl.float32) * of_y[None, :], weights.dtype)
+    by_g = (weights.to(tl.float32) * scale[None, :]).to(weights.dtype)
+    by_y = (weights.to(tl.float32) * of_y[None, :]).to(weights.dtype)
     apart = weights.to(tl.float32) * constant[None, :] - by_y.to(tl.float32) * mean[None, :]
     return by_g, by_y, tl.sum(apart, axis=1)
 
@@ -80,11 +79,14 @@ def _skip_row(
     """Writes the skip's gradient at ``pixels`` and adds to its sums and to its weights' gradient [BS, BO]."""
     valid = there[:, None] & (s < S)[None, :]
     centred = centred_skip(skip, pixels, valid, s, scale, shift, mean, slope, SS)
-    scaled = as_cells(centred * factor[None, :], dc.dtype)
-    of_weight = added_product(tl.trans(scaled), dc, of_weight)
+    scaled = (centred * factor[None, :]).to(dc.dtype)
+    of_weight = tl.dot(tl.trans(scaled), dc, of_weight, input_precision="ieee")
     # W^T dc, from what dc is made of: that product wants dc laid out otherwise, and would make it twice.
-    fresh = added_product(of_y, tl.trans(y), product(of_g, tl.trans(g))) + constant[:, None]
-    stored = as_cells(tl.trans(fresh), dc.dtype)
+    fresh = (
+        tl.dot(of_y, tl.trans(y), tl.dot(of_g, tl.trans(g), input_precision="ieee"), input_precision="ieee")
+        + constant[:, None]
+    )
+    stored = tl.trans(fresh).to(dc.dtype)
     tl.store(dskip + pixels[:, None] * SS + s[None, :], stored, mask=valid)
     own = tl.where(valid, stored.to(tl.float32), 0.0)
     return of_weight, sums + own, with_h + own * centred * rstd[None, :]
@@ -96,7 +98,7 @@ def _store_lower(to, values, start, limit, o, O: tl.constexpr, OS: tl.constexpr,
     j = tl.arange(0, LOWER)
     there = (j < MINE) & (start + j < limit)
     at = (start + j)[:, None] * OS + o[None, :]
-    tl.store(to + at, as_cells(values, to.dtype.element_ty), mask=there[:, None] & (o < O)[None, :])
+    tl.store(to + at, values.to(to.dtype.element_ty), mask=there[:, None] & (o < O)[None, :])
 
 
 @triton.jit
@@ -131,12 +133,12 @@ def _backward_piece(
         valid = there[:, None] & (o < O)[None, :]
         dc, g, value = _by_y(gradient, y, pixels, valid, o, scale, of_y, mean, constant, OS)
         weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)
-        done = added_product(as_cells(weights, dc.dtype), dc, done)
+        done = tl.dot(weights.to(dc.dtype), dc, done, input_precision="ieee")
         weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)
-        after = added_product(as_cells(weights, dc.dtype), dc, after)
+        after = tl.dot(weights.to(dc.dtype), dc, after, input_precision="ieee")
         if STEP == 1:
             weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)
-            later = added_product(as_cells(weights, dc.dtype), dc, later)
+            later = tl.dot(weights.to(dc.dtype), dc, later, input_precision="ieee")
         if S > 0:
             # A pixel belongs to the lower one it lies in; the strip's other columns are its neighbours'.
             right = tl.where(row >= STEP * begin, tl.where(row < STEP * end, STEP * (start + MINE), 0), 0)

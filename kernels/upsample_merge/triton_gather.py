@@ -12,7 +12,6 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
-from dipedge.kernels.gpu.cells import added_product, as_cells
 from dipedge.kernels.gpu.launch import COUNTERS, ROWS_AT_ONCE, Scratch, block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.gpu.moments import finish_gradient, store_sums
@@ -55,17 +54,17 @@ def _deep_piece(
         at = (row * width + column)[:, None] * CS + c[None, :]
         fresh = tl.load(d + at, mask=there[:, None] & inside[None, :], other=0.0)
         weights = gathering * gathering_row(row_back, i, begin, end, row, STEP, DEPTH)
-        done = added_product(as_cells(weights, fresh.dtype), fresh, done)
+        done = tl.dot(weights.to(fresh.dtype), fresh, done, input_precision="ieee")
         weights = gathering * gathering_row(row_back, i + 1, begin, end, row, STEP, DEPTH)
-        after = added_product(as_cells(weights, fresh.dtype), fresh, after)
+        after = tl.dot(weights.to(fresh.dtype), fresh, after, input_precision="ieee")
         if STEP == 1:
             weights = gathering * gathering_row(row_back, i + 2, begin, end, row, STEP, DEPTH)
-            later = added_product(as_cells(weights, fresh.dtype), fresh, later)
+            later = tl.dot(weights.to(fresh.dtype), fresh, later, input_precision="ieee")
         complete = taken % STEP == STEP - 1
         at = (i * low_w + start + j)[:, None] * S + c[None, :]
         mine = (j < MINE) & (start + j < tl.where(i >= begin, tl.where(complete, low_w, 0), 0))
         valid = mine[:, None] & inside[None, :]
-        stored = as_cells(done, fresh.dtype)
+        stored = done.to(fresh.dtype)
         tl.store(u + at, stored, mask=valid)
         own = tl.where(valid, stored.to(tl.float32), 0.0)
         value = activated(tl.load(y + at, mask=valid, other=0.0).to(tl.float32), scale, shift, slope)

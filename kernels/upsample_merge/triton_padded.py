@@ -12,7 +12,6 @@ import triton
 import triton.language as tl
 
 from dipedge.kernels.gpu.activation import activated
-from dipedge.kernels.gpu.cells import as_cells
 from dipedge.kernels.gpu.launch import block, launch, programs
 from dipedge.kernels.gpu.layer import Layer
 from dipedge.kernels.upsample_merge.triton_axis import Axis
@@ -102,7 +101,7 @@ def _merge_padded(
             bottom = tl.where(line >= margin, tl.where(line < height + margin, width + margin, 0), 0)
             value = tl.where(((place >= margin) & (place < bottom))[:, None], value, 0.0)
         at = b * (height + 2 * margin) * across * OS + (line * across + place)[:, None] * OS + c[None, :]
-        tl.store(out + at, as_cells(value, out.dtype.element_ty), mask=there[:, None] & inside[None, :])
+        tl.store(out + at, value.to(out.dtype.element_ty), mask=there[:, None] & inside[None, :])
 
 
 def merge_padded(

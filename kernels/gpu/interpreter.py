@@ -1,8 +1,9 @@
 """bfloat16 in Triton's interpreter as a GPU has it.
 
 The interpreter keeps bfloat16 as its bits in uint16. It cuts float32 off where a GPU rounds to nearest, and
-multiplies two tiles of bits as whole numbers. Both are put right here, in the interpreter and not in what is
-tested: a rounding that always goes down would move sums, and hide a kernel's own bias.
+multiplies two tiles of bits as whole numbers. Both are put right here, in the interpreter and not in the
+kernels: a rounding that always goes down would move sums, and hide a kernel's own bias. ``launch`` installs
+it ahead of the first kernel, so that every fit in the interpreter has it, a test's or a user's.
 """
 
 from __future__ import annotations
