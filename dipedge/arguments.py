@@ -22,7 +22,7 @@ def check_task(task: Any) -> None:
 
 
 def check_input(task: Task, prior: Prior) -> None:
-    """Raises InputError where the network's input is a picture and the task has none, or the other way round."""
+    """Raises InputError where prior and task disagree on whether the network's input is a given picture."""
     is_given = isinstance(prior.encoding, GivenImage)
     if is_given and task.input_image is None:
         raise InputError(f"prior has a given image as its input; task {task.name!r} has none to give")

@@ -204,4 +204,7 @@ def _read_z(task: Task, shape: tuple[int, int, int]) -> np.ndarray:
     if found.shape[:2] != shape[:2]:
         size, needed = (" x ".join(map(str, sides[:2])) for sides in (found.shape, shape))
         raise InputError(f"{task.name} picture is {size}; it must be as large as the picture, {needed}")
-    return np.ascontiguousarray(np.broadcast_to(found.pixels, (*shape[:2], 3)))
+    pixels = found.pixels
+    if float(np.ptp(pixels, axis=(0, 1)).max()) == 0:  # statistics of constant layers are none
+        raise InputError(f"{task.name} picture has one colour everywhere; there is nothing in it to go by")
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*shape[:2], 3)))

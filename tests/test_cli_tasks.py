@@ -34,7 +34,7 @@ def test_enhancing_writes_the_coarse_version_too(run):
 
 
 def test_a_flash_picture_helps_the_one_without(run):
-    save("flash.png")
+    open_image("in.png").transpose(Image.Transpose.ROTATE_180).save("flash.png")
     assert run("flash", "in.png", "-o", "out.png", "--flash", "flash.png")[0] == 0
     assert open_image("out.png").size == (20, 16)
 
@@ -56,6 +56,7 @@ def test_a_flash_picture_helps_the_one_without(run):
         (("enhance", "in.png", "--coarse", "coarse.docx"), "coarse.docx"),
         (("flash", "in.png", "--flash", "small.png"), "16 x 16; it must be as large as the picture, 16 x 20"),
         (("flash", "in.png", "--flash", "absent.png"), "absent.png"),
+        (("flash", "in.png", "--flash", "in2.png"), "one colour everywhere"),
         (("flash", "in.png"), "--flash"),
     ],
 )
