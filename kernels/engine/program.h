@@ -38,18 +38,27 @@ class Program {
     void step(int count);
 
     // Forward and backward at the current weights and the unperturbed z, no update.
-    void evaluate() { run(false, true); }
+    void evaluate();
+
+    // A step in two halves, for a loss that is computed elsewhere: forward() as far as the output (tail().out()),
+    // backward() from the loss's gradient by it [height, width, channels] on. With `perturb` false they are the
+    // halves of evaluate() instead, and nothing is updated. Another step or evaluation in between, or new weights,
+    // throw the first half away; backward() then throws std::invalid_argument, as it does without any.
+    void forward(bool perturb);
+    void backward(const float* gradient, double loss);
+    bool begun() const { return begun_ == Begun::step; }
+    void forget_forward() { begun_ = Begun::nothing; }
 
     double loss() const { return loss_; }
     void set_loss(double loss) { loss_ = loss; }
     uint64_t steps_done() const { return steps_; }
-    void set_steps_done(uint64_t steps) { steps_ = steps, new_target_ = false; }
+    void set_steps_done(uint64_t steps) { steps_ = steps, new_target_ = false, begun_ = Begun::nothing; }
 
     // Says that the target is another one: a sampled network's next step computes its whole output, so that
     // every frame of a stream is seen, however few steps it is given.
     void target_changed() { new_target_ = true; }
     uint64_t seed() const { return spec_.seed; }
-    void set_seed(uint64_t seed) { spec_.seed = seed; }
+    void set_seed(uint64_t seed) { spec_.seed = seed, begun_ = Begun::nothing; }
 
     Parameters& parameters() { return parameters_; }
     AnyEncoding& encoding() { return network_->encoding(); }
@@ -61,7 +70,12 @@ class Program {
   private:
     template <class Cell>
     std::unique_ptr<AnyNetwork> make_network();
+    enum class Begun { nothing, step, evaluation };  // of what a forward pass is the first half
+
+    void check_inner_loss() const;
+    void prepare_thread() const;
     void run(bool perturb, bool complete);
+    void finish_step(bool complete, float weight);
     bool makes_z() const;  // in memory, not as separable tables
     const char* why_not_subsampled() const;
 
@@ -77,6 +91,7 @@ class Program {
     double loss_ = 0;
     uint64_t steps_ = 0;
     bool new_target_ = false;
+    Begun begun_ = Begun::nothing;
 };
 
 }  // namespace dipedge
