@@ -82,6 +82,7 @@ ProgramSpec spec_of(const Options& from) {
     const auto shape = numbers_of(from, "shape", 3);
     spec.height = (int)shape[0], spec.width = (int)shape[1], spec.channels = (int)shape[2];
     spec.average = from.get<float>("average");
+    spec.weight_noise = from.get<float>("weight_noise");
     spec.seed = from.get<uint64_t>("seed");
     spec.threads = from.get<int>("threads");
     spec.isa = from.get<std::string>("isa");
@@ -140,7 +141,7 @@ FloatArray get_tensor(Program& program, const std::string& kind, const std::stri
 void set_tensor(Program& program, const std::string& kind, const std::string& name, const FloatArray& array) {
     const Parameter& parameter = parameter_named(program, name);
     Parameters::write(parameter, checked(array, parameter.count(), name.c_str()), array_named(program, kind));
-    program.forget_forward();
+    program.weights_changed();
 }
 
 void set_target(Program& program, const FloatArray& target) {

@@ -71,6 +71,7 @@ def program_spec(
         "term": {"kind": term.kind, "scale": term.scale, "lobes": term.lobes},
         "shape": tuple(shape),
         "average": settings.average,
+        "weight_noise": prior.weight_noise,
         "seed": settings.seed & (2**64 - 1),
         "input_gradient": settings.input_gradient,
     }

@@ -159,6 +159,14 @@ class TorchProgram:
             z = self._z
         return self._perturbed(z) if perturb and self._prior.perturb == "input" else z
 
+    @torch.no_grad()
+    def _add_weight_noise(self) -> None:
+        """Normal noise of a share of its own deviation on every convolution's weights, for good."""
+        for parameter in self._parameters.values() if self._prior.weight_noise > 0 else ():
+            if parameter.dim() == 4 and parameter.numel() > 1:
+                noise = torch.empty_like(parameter).normal_(generator=self._generator)
+                parameter += noise * (self._prior.weight_noise * parameter.std())
+
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
             raise InputError("no target was set; hand one over with set_target first")
@@ -193,6 +201,7 @@ class TorchProgram:
         """Runs ``count`` steps; nothing waits for the device between them."""
         with memory_errors():
             for _ in range(count):
+                self._add_weight_noise()
                 z, places = self._input(perturb=True), self._places()
                 output = hourglass(self._prior.network, self._parameters, z, places)
                 loss = self._data_term(output, places)

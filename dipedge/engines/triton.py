@@ -84,7 +84,9 @@ class TritonEngine:
         self._library = convolutions == "library"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """Always None: every hourglass with every data term runs here."""
+        """Every hourglass with every data term runs here, but none with noise on its weights."""
+        if prior.weight_noise > 0:
+            return "engine 'triton' adds no noise to weights; engine='native' and 'torch' do"
         return None
 
     def compile(

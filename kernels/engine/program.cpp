@@ -1,5 +1,6 @@
 #include "engine/program.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -25,7 +26,9 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
     }
     parameters_.allocate(arena_);
     average_ = arena_.add_persistent(network_->tail().out_floats());
-    context_.scratch_bytes = network_->scratch_bytes();
+    if (spec.weight_noise > 0) weight_noise_ = std::make_unique<WeightNoise>(spec.weight_noise, parameters_);
+    const size_t noise_bytes = weight_noise_ ? weight_noise_->scratch_bytes() : 0;
+    context_.scratch_bytes = std::max(network_->scratch_bytes(), noise_bytes);
     scratch_ = arena_.add_persistent(context_.scratch_bytes / sizeof(float) * spec.threads);
     arena_.place();
     context_.scratch = scratch_;
@@ -96,14 +99,21 @@ void Program::step(int count) {
         const bool ends_cycle = sampled && Sampling::completes(steps_);
         const bool complete = !sampled || ends_cycle || new_target_;
         const float weight = ends_cycle ? std::pow(spec_.average, (float)Sampling::cycle) : spec_.average;
+        add_weight_noise();
         run(true, complete);
         finish_step(complete, weight);
     }
 }
 
+// Once a step, though its first half may be computed several times.
+void Program::add_weight_noise() {
+    if (weight_noise_ && !noisy_weights_) weight_noise_->add(context_, spec_.seed, steps_);
+    noisy_weights_ = true;
+}
+
 // What a step does once all gradients are there.
 void Program::finish_step(bool complete, float weight) {
-    new_target_ = false;
+    new_target_ = noisy_weights_ = false;
     if (steps_ == 0) {
         std::memcpy(average_->data, network_->tail().out(), sizeof(float) * average_->floats);
     } else if (complete) {
@@ -118,6 +128,7 @@ void Program::forward(bool perturb) {
         throw std::invalid_argument("a subsampled step cannot be made in two halves");
     }
     prepare_thread();
+    if (perturb) add_weight_noise();
     network_->forward(context_, spec_.seed, steps_, perturb);
     begun_ = perturb ? Begun::step : Begun::evaluation;
 }

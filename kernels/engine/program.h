@@ -7,6 +7,7 @@
 
 #include "engine/network.h"
 #include "engine/optimiser.h"
+#include "engine/weight_noise.h"
 
 namespace dipedge {
 
@@ -17,6 +18,7 @@ struct ProgramSpec {
     OptimiserSpec optimiser;
     int height = 0, width = 0, channels = 3;
     float average = 0.99f;
+    float weight_noise = 0;  // of each convolution's deviation, added to its weights before a step
     uint64_t seed = 0;
     int threads = 1;
     std::string isa;  // empty: the best there is
@@ -49,10 +51,13 @@ class Program {
     bool begun() const { return begun_ == Begun::step; }
     void forget_forward() { begun_ = Begun::nothing; }
 
+    // Says that weights were set from outside: a step from them begins anew, with noise of its own.
+    void weights_changed() { begun_ = Begun::nothing, noisy_weights_ = false; }
+
     double loss() const { return loss_; }
     void set_loss(double loss) { loss_ = loss; }
     uint64_t steps_done() const { return steps_; }
-    void set_steps_done(uint64_t steps) { steps_ = steps, new_target_ = false, begun_ = Begun::nothing; }
+    void set_steps_done(uint64_t steps) { steps_ = steps, new_target_ = false, weights_changed(); }
 
     // Says that the target is another one: a sampled network's next step computes its whole output, so that
     // every frame of a stream is seen, however few steps it is given.
@@ -75,6 +80,7 @@ class Program {
     void check_inner_loss() const;
     void prepare_thread() const;
     void run(bool perturb, bool complete);
+    void add_weight_noise();
     void finish_step(bool complete, float weight);
     bool makes_z() const;  // in memory, not as separable tables
     const char* why_not_subsampled() const;
@@ -85,6 +91,7 @@ class Program {
     std::unique_ptr<ThreadPool> pool_;
     std::unique_ptr<AnyNetwork> network_;
     std::unique_ptr<Optimiser> optimiser_;
+    std::unique_ptr<WeightNoise> weight_noise_;
     Context context_;
     Buffer* average_ = nullptr;
     Buffer* scratch_ = nullptr;
@@ -92,6 +99,7 @@ class Program {
     uint64_t steps_ = 0;
     bool new_target_ = false;
     Begun begun_ = Begun::nothing;
+    bool noisy_weights_ = false;  // whether the next step's noise is in them already
 };
 
 }  // namespace dipedge
