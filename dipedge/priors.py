@@ -201,13 +201,13 @@ class Prior:
         perturbation: standard deviation of the normal noise added anew in every step; 0 for none.
         perturb: "input" adds it to every value of z, "frequencies" to the Fourier frequencies.
         name: a word for messages and files.
-        weight_noise: before each step, normal noise of this share of its own standard deviation is added to
-            every convolution's weights, and stays there; 0 for none. Published for large-hole inpainting
-            ("library"): 1/50, in code that puts the sum into a local name and so changes nothing. What was
-            meant is done here.
+        weight_noise: in every step each convolution's weights get normal noise of this share of their
+            tensor's standard deviation, for good; 0 for none (DIP code, inpainting of the library: 1/50, where
+            the sum goes into a local name and changes nothing; what was meant is done here).
 
     Raises:
-        InputError: a negative perturbation or weight noise, or one of frequencies that do not exist.
+        InputError: a negative perturbation or weight noise, or a perturbation of frequencies that do not
+            exist.
     """
 
     encoding: Encoding
@@ -221,8 +221,8 @@ class Prior:
         _one_of("perturb", self.perturb, ("input", "frequencies"))
         if not 0 <= self.perturbation < float("inf"):
             raise InputError(f"perturbation is {self.perturbation}; it must be 0 or more")
-        if not 0 <= self.weight_noise < float("inf"):
-            raise InputError(f"weight_noise is {self.weight_noise}; it must be 0 or more")
+        if not 0 <= self.weight_noise <= 1:
+            raise InputError(f"weight_noise is {self.weight_noise}; it must be in [0, 1]")
         if self.perturb == "frequencies" and not isinstance(self.encoding, Fourier):
             raise InputError("perturb is 'frequencies'; only a Fourier encoding has frequencies")
 
