@@ -27,7 +27,16 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import (
+        Denoise,
+        Enhance,
+        FlashNoFlash,
+        Inpaint,
+        InvertFeatures,
+        MaximizeActivation,
+        RemoveJpeg,
+        SuperResolve,
+    )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -62,7 +71,16 @@ _HOMES = {
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": (
+        "Denoise",
+        "Enhance",
+        "FlashNoFlash",
+        "Inpaint",
+        "InvertFeatures",
+        "MaximizeActivation",
+        "RemoveJpeg",
+        "SuperResolve",
+    ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -87,8 +105,10 @@ __all__ = [
     "Hourglass",
     "Inpaint",
     "InputError",
+    "InvertFeatures",
     "Level",
     "MaxSteps",
+    "MaximizeActivation",
     "Meshgrid",
     "Muon",
     "Noise",
@@ -116,6 +136,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":  # the one name that is a module of several
+        return import_module("dipedge.models")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")

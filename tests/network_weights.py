@@ -1,7 +1,9 @@
-"""Tiny random weights under the names of the real ones, for tests: the networks' structure at a few channels."""
+"""Tiny random weights under the names of the real ones, for tests: the structure at a few channels."""
 
 import numpy as np
-import torch
+import pytest
+
+torch = pytest.importorskip("torch")
 
 ALEXNET_KERNELS = {0: 11, 3: 5, 6: 3, 8: 3, 10: 3}
 VGG_CONVOLUTIONS = {

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from dipedge.errors import InputError
 from dipedge.objectives import objective_for
-from dipedge.objectives.layer_output import LayerOutput
 from dipedge.tasks.features import IMAGENET_MEAN, IMAGENET_STD, InvertFeatures, MaximizeActivation
+
+torch = pytest.importorskip("torch")
 
 nn = torch.nn
 
@@ -260,6 +259,8 @@ def test_a_unit_that_is_not_there_is_refused_before_the_fit(layer, unit, sentenc
 
 
 def test_a_graph_through_the_objective_reaches_the_estimate_alone():
+    from dipedge.objectives.layer_output import LayerOutput
+
     model = Branched()
     phi = LayerOutput(model, "right", IMAGENET_MEAN, IMAGENET_STD)
     shown = torch.rand(1, 3, 16, 16, requires_grad=True)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from dipedge.errors import InputError
 from dipedge.tasks.features import InvertFeatures, MaximizeActivation, module_name
 from dipedge.tasks.resizing import centre_of_shape, resized
+
+torch = pytest.importorskip("torch")
 
 
 def small_network():
@@ -78,6 +78,8 @@ def test_other_names_of_layers_are_understood_when_the_model_gives_them():
         ({"layer": 3}, "layer is 3"),
         ({"size": 15}, "size is 15; its sides must be 16 to 4096"),
         ({"size": (224, True)}, "size is"),
+        ({"size": (64, 64, 3)}, "a side, or"),
+        ({"size": "big"}, "a side, or"),
         ({"mean": (0.5, 0.5)}, "mean has 2 values, std 3"),
         ({"mean": (0.5,) * 4, "std": (1.0,) * 4}, "one for each channel the model takes, 1 or 3"),
         ({"std": (1.0, 0.0, 1.0)}, "every std must be above 0"),

@@ -6,12 +6,12 @@ import struct
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-
 from dipedge import models
 from dipedge.errors import FileError, InputError
 from dipedge.tasks.features import IMAGENET_MEAN, IMAGENET_STD
 from tests.network_weights import AVERAGED, state_dict, turned
+
+torch = pytest.importorskip("torch")
 
 F = torch.nn.functional
 
@@ -20,7 +20,9 @@ def plain_alexnet(state, x):
     """AlexNet once more, written as its formula: the oracle of the module."""
 
     def conv(x, index, **options):
-        return F.relu(F.conv2d(x, state[f"features.{index}.weight"], state[f"features.{index}.bias"], **options))
+        return F.relu(
+            F.conv2d(x, state[f"features.{index}.weight"], state[f"features.{index}.bias"], **options)
+        )
 
     x = F.max_pool2d(conv(x, 0, stride=4, padding=2), 3, 2)
     x = F.max_pool2d(conv(x, 3, padding=2), 3, 2)
@@ -145,8 +147,10 @@ def test_flax_arrays_are_turned_and_other_arrays_beside_them_left_out(tmp_path):
 
 
 def keras_bytes(state):
-    """VGG-19's convolutions as bytes with a scale and a smallest value, under Keras's names; and as floats."""
-    names = [f"block{block}_conv{i}" for block, count in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, count + 1)]
+    """VGG-19's convolutions as bytes with a scale and a smallest value, by Keras's names; and as floats."""
+    names = [
+        f"block{block}_conv{i}" for block, count in enumerate((2, 2, 4, 4, 4), 1) for i in range(1, count + 1)
+    ]
     indices = sorted({int(name.split(".")[1]) for name in state})
     arrays, exact = {}, {}
     for name, index in zip(names, indices, strict=True):
@@ -202,14 +206,23 @@ def without(state, name):
     [
         (lambda state: without(state, "features.6.bias"), r"has no features\.6\.bias, which alexnet needs"),
         (lambda state: without(state, "classifier.4.weight"), r"has no classifier\.4\.weight"),
-        (lambda state: state | {"features.40.weight": torch.zeros(1)}, r"features\.40\.weight, which alexnet does"),
+        (
+            lambda state: state | {"features.40.weight": torch.zeros(1)},
+            r"features\.40\.weight, which alexnet does",
+        ),
         (lambda state: state | {"features.3.weight": torch.zeros(4, 4, 3, 3)}, r"\[channels, 4, 5, 5\]"),
         (lambda state: state | {"features.0.bias": torch.zeros(3)}, r"bias \[3\]"),
-        (lambda state: state | {"features.0.bias": torch.full((4,), torch.nan)}, r"NaN or infinite .* features\.0\.bias"),
+        (
+            lambda state: state | {"features.0.bias": torch.full((4,), torch.nan)},
+            r"NaN or infinite .* features\.0\.bias",
+        ),
         (lambda state: state | {"features.0.bias": torch.zeros(4, dtype=torch.int64)}, "floating-point"),
         (lambda state: {"layer1.0.weight": torch.zeros(1)}, "no weights under a known name"),
         (lambda state: {}, "no weights under a known name"),
-        (lambda state: {"conv1_1.weight": torch.zeros(4, 3, 3, 3)}, "a layer conv1_1, which this network does not"),
+        (
+            lambda state: {"conv1_1.weight": torch.zeros(4, 3, 3, 3)},
+            "a layer conv1_1, which this network does not",
+        ),
         (lambda state: {"block1_conv1/kernel|q": np.zeros(3, np.uint8)}, "scale_min"),
     ],
 )
@@ -217,6 +230,10 @@ def test_weights_of_another_network_are_refused_in_one_sentence(change, sentence
     with pytest.raises(InputError, match=sentence) as caught:
         models.alexnet(change(state_dict()))
     assert "\n" not in str(caught.value)
+
+
+def entry(word, count, size=4):
+    return {"dtype": word, "shape": [count], "data_offsets": [0, count * size]}
 
 
 def safetensors_file(path, header):
@@ -237,12 +254,12 @@ def safetensors_file(path, header):
         ("a.safetensors", lambda path: path.write_bytes(b"x"), "not a readable file of weights"),
         (
             "a.safetensors",
-            lambda path: safetensors_file(path, {"x": {"dtype": "F32", "shape": [99], "data_offsets": [0, 396]}}),
+            lambda path: safetensors_file(path, {"x": entry("F32", 99)}),
             "x lies outside the file",
         ),
         (
             "a.safetensors",
-            lambda path: safetensors_file(path, {"x": {"dtype": "F8", "shape": [1], "data_offsets": [0, 1]}}),
+            lambda path: safetensors_file(path, {"x": entry("F8", 1)}),
             "x is of type F8",
         ),
     ],

@@ -1,21 +1,22 @@
 """Trained networks to look into: torchvision's AlexNet, VGG-16 and VGG-19, without torchvision.
 
-Each function takes weights and gives a ``torch.nn.Sequential`` in evaluation mode whose parameters are called as
-torchvision's are (``features.0.weight`` ... ``classifier.6.bias``). Every layer also has the name the papers use
-(``conv3``, ``relu3``, ``pool5``, ``fc6``; VGG: ``conv3_2``), which the tasks of ``tasks.features`` understand:
-``model.layer_names`` maps them to modules. Any other ``torch.nn.Module`` serves those tasks as well; these three
-are what the papers' figures were made with.
+Each function takes weights and gives a ``torch.nn.Sequential`` in evaluation mode whose parameters are
+called as torchvision's are (``features.0.weight`` ... ``classifier.6.bias``). Every layer also has the name
+the papers use (``conv3``, ``relu3``, ``pool5``, ``fc6``; VGG: ``conv3_2``), which the tasks of
+``tasks.features`` understand: ``model.layer_names`` maps them to modules. Any other ``torch.nn.Module``
+serves those tasks as well; these three are what the papers' figures were made with.
 
 Weights are not part of dipedge. Read are:
 
-- .pth files of ``torch.save`` with a state dict, as torchvision's own (loaded without running any code in them);
+- .pth files of ``torch.save`` with a state dict, as torchvision's own (loaded without running any code in
+them);
 - .safetensors with the same names;
 - .npz with the same names, or with arrays of another layout: ``AlexNet_0/Conv_K/kernel`` and
   ``blockI_convJ/kernel``, [height, width, in, out], also as bytes (``NAME|q`` with ``NAME|scale_min``);
 - a state dict: any mapping from names to tensors or arrays.
 
-How many channels each layer has is read off the weights. The classifier may be absent: the network then ends with
-its last pooling.
+How many channels each layer has is read off the weights. The classifier may be absent: the network then ends
+with its last pooling.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def alexnet(weights: Weights, caffe: bool | None = None) -> nn.Sequential:
 
     Args:
         weights: a state dict, or the path of a file; see the module.
-        caffe: whether the weights expect Caffe's input, blue-green-red in 0..255 less its mean, as those of the
-            networks' first authors do. The module then turns what it is shown, normalised RGB as for torchvision's
-            weights, into that. None: they do if their names are Caffe's (``conv1_1``) or Keras's
-            (``block1_conv1``).
+        caffe: whether the weights expect Caffe's input, blue-green-red in 0..255 less its mean, as those of
+            the networks' first authors do. The module then turns what it is shown, normalised RGB as for
+            torchvision's weights, into that. None: they do if their names are Caffe's (``conv1_1``) or
+            Keras's (``block1_conv1``).
 
     Returns:
-        The network in evaluation mode, on the CPU, in the dtype of the weights. It is shown RGB in [0, 1], less
-        ``tasks.features.IMAGENET_MEAN`` and over ``IMAGENET_STD``: the default of the tasks.
+        The network in evaluation mode, on the CPU, in the dtype of the weights. It is shown RGB in [0, 1],
+        less ``tasks.features.IMAGENET_MEAN`` and over ``IMAGENET_STD``: the default of the tasks.
 
     Raises:
         FileError: a missing or damaged file, or one of another kind.

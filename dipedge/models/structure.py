@@ -1,4 +1,4 @@
-"""The layers of AlexNet, VGG-16 and VGG-19, with names and order of torchvision's, filled with given weights."""
+"""The layers of AlexNet, VGG-16 and VGG-19, called and ordered as torchvision's, with given weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pooling(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A network: its layers up to the last pooling, the side of what is averaged there, and its classifier."""
+    """A network: its layers up to the last pooling, the side of the average there, and its classifier."""
 
     layers: tuple[Convolution | Pooling, ...]
     averaged: int

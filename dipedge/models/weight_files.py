@@ -1,8 +1,8 @@
 """Files of weights: .pth, .safetensors and .npz, read without running any code in them.
 
-A scene file of ours is stricter (``scene_file``: our names, our types, no gaps); these come from elsewhere, so
-their types are more and their names are free. What a file claims is checked against its size before memory is
-asked for.
+A scene file of ours is stricter (``scene_file``: our names, our types, no gaps); these come from elsewhere,
+so their types are more and their names are free. What a file claims is checked against its size before
+memory is asked for.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from dipedge.tasks.features import MaximizeActivation
 class Activation(TorchObjective):
     """-a, or |goal - a|, where a is the unit's activation: Phi(x)_m.
 
-    With a window a is the mean over it. The published code has 5 times the sum instead, which makes no difference
-    to Adam; a mean can be compared between windows.
+    With a window a is the mean over it. The published code has 5 times the sum instead, which makes no
+    difference to Adam; a mean can be compared between windows.
 
     Args:
         task: its description.
@@ -45,8 +45,8 @@ class Activation(TorchObjective):
         layer, unit, found = self.task.layer, self.task.unit, tuple(output.shape)
         if output.ndim not in (2, 4) or output.shape[0] != 1:
             raise InputError(
-                f"layer {layer!r} gives an array of shape {found}; a unit is one of (1, units), or of (1, maps, "
-                "height, width)"
+                f"layer {layer!r} gives an array of shape {found}; a unit is one of "
+                "(1, units) or of (1, maps, height, width)"
             )
         if unit >= output.shape[1]:
             raise InputError(f"unit is {unit}; layer {layer!r} has 0 to {output.shape[1] - 1}")
@@ -54,7 +54,9 @@ class Activation(TorchObjective):
             return output[0, unit]
         if 0 in found:
             height, width = self._size
-            raise InputError(f"layer {layer!r} gives nothing of a picture of {height} x {width}; make size larger")
+            raise InputError(
+                f"layer {layer!r} gives nothing of a picture of {height} x {width}; make size larger"
+            )
         rows, columns = (_centre(side, self.task.window) for side in found[2:])
         return output[0, unit, rows, columns].mean()
 

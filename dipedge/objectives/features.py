@@ -15,8 +15,8 @@ from dipedge.tasks.features import InvertFeatures
 class FeatureDistance(TorchObjective):
     """mean((Phi(x) - Phi(x0))^2), the mean over all values of the layer's output.
 
-    The paper writes the sum; the published code takes the mean (``MSELoss``), and so do we. Adam's steps are the
-    same for both, but a prior's own term (total variation) weighs differently beside them.
+    The paper writes the sum; the published code takes the mean (``MSELoss``), and so do we. Adam's steps are
+    the same for both, but a prior's own term (total variation) weighs differently beside them.
 
     Args:
         task: its description.
@@ -39,7 +39,8 @@ class FeatureDistance(TorchObjective):
         """Computes Phi(x0), once.
 
         Raises:
-            InputError: a picture the module cannot take, a layer that gives no tensor, or none that is finite.
+            InputError: a picture the module cannot take, a layer that gives no tensor, or none that is
+            finite.
         """
         picture = torch.tensor(np.moveaxis(target, 2, 0), dtype=self.dtype, device=self.device)[None]
         wanted = self._phi(picture)
@@ -47,7 +48,8 @@ class FeatureDistance(TorchObjective):
             raise InputError(f"layer {self._phi.layer!r} gives nothing of a picture of {_size(target)}")
         if not torch.isfinite(wanted).all():
             raise InputError(f"layer {self._phi.layer!r} gives NaN or infinite values of this picture")
-        # A copy: an activation in place behind the layer, or the next pass, may write into what the layer gave.
+        # A copy: an activation in place behind the layer, or the next pass, may write into what the layer
+        # gave.
         self._wanted, self._size = wanted.clone(), target.shape[:2]
 
     @property

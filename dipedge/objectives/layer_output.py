@@ -1,9 +1,10 @@
 """What one layer of somebody's network makes of a picture, with gradients to the picture alone.
 
 The module belongs to the user, who may be training it. So for the moment of a forward pass it is put into
-evaluation mode and its weights are declared constant, and afterwards every submodule's mode and every weight's
-flag is what it was; the graph that autograd keeps does not lead to the weights. A forward hook on the layer ends
-the pass by an exception: what lies behind the layer costs nothing, and need not fit the picture's size.
+evaluation mode and its weights are declared constant, and afterwards every submodule's mode and every
+weight's flag is what it was; the graph that autograd keeps does not lead to the weights. A forward hook on
+the layer ends the pass by an exception: what lies behind the layer costs nothing, and need not fit the
+    picture's size.
 """
 
 from __future__ import annotations
@@ -59,9 +60,7 @@ class LayerOutput:
         InputError: no such layer.
     """
 
-    def __init__(
-        self, model: nn.Module, layer: str, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
+    def __init__(self, model: nn.Module, layer: str, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         self.layer = layer
         self._model = model
         self._module = dict(model.named_modules())[module_name(model, layer)]

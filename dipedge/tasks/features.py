@@ -1,13 +1,15 @@
 """Looking into trained networks: natural pre-images, and pictures that excite one unit most.
 
-Both tasks take any ``torch.nn.Module`` and the name of a layer as ``named_modules()`` has it; there is no list
-of known networks. Phi is the module from its input to that layer, and x is the estimate, cropped and normalised
-as the module is used to (Deep Image Prior, sections "Natural pre-image" and "Activation maximization")::
+Both tasks take any ``torch.nn.Module`` and the name of a layer as ``named_modules()`` has it; there is no
+list of known networks. Phi is the module from its input to that layer, and x is the estimate, cropped and
+normalised as the module is used to (Deep Image Prior, sections "Natural pre-image" and "Activation
+maximization")::
 
     InvertFeatures        mean((Phi(x) - Phi(x0))^2)
     MaximizeActivation    -Phi(x)_m, or |goal - Phi(x)_m|
 
-The loss itself is written in ``objectives.features`` and ``objectives.activation``: here nothing needs PyTorch.
+The loss itself is written in ``objectives.features`` and ``objectives.activation``: here nothing needs
+PyTorch.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ def module_name(model: Any, layer: str) -> str:
     """The name in ``model.named_modules()`` that ``layer`` means.
 
     Args:
-        model: a ``torch.nn.Module``. If it has a mapping ``layer_names`` from other names ("conv3") to those of
-            modules ("features.6"), as the networks of ``dipedge.models`` have, both are understood.
+        model: a ``torch.nn.Module``. If it has a mapping ``layer_names`` from other names ("conv3") to those
+            of modules ("features.6"), as the networks of ``dipedge.models`` have, both are understood.
         layer: the name.
 
     Raises:
@@ -50,13 +52,16 @@ def module_name(model: Any, layer: str) -> str:
     known = [*aliases, *modules]
     near = difflib.get_close_matches(str(layer), known, n=NAMES_SHOWN, cutoff=0.4) or known[:NAMES_SHOWN]
     names = ", ".join(near) or "none, for it has no submodules"
-    raise InputError(f"layer is {layer!r}, which this {type(model).__name__} does not have; near it are {names}")
+    raise InputError(
+        f"layer is {layer!r}, which this {type(model).__name__} does not have; near it are {names}"
+    )
 
 
 class _Looking(BaseTask):
     """What both tasks share: their fields' checks, and the sizes of what net and module see."""
 
     pieces: ClassVar[bool] = False  # Phi sees the whole picture at once
+    storable: ClassVar[bool] = False
     model: Any
     layer: str
     size: int | tuple[int, int] | None
@@ -68,7 +73,10 @@ class _Looking(BaseTask):
         if not callable(self.model) or not hasattr(self.model, "named_modules"):
             raise InputError(f"model is a {type(self.model).__name__}; it must be a torch.nn.Module")
         module_name(self.model, self.layer)
-        for side in self._sides() or ():
+        sides = self._sides() or ()
+        if sides and (not isinstance(sides, tuple) or len(sides) != 2):
+            raise InputError(f"size is {self.size!r}; it must be a side, or (height, width)")
+        for side in sides:
             if isinstance(side, bool) or not isinstance(side, int) or not SMALLEST <= side <= LARGEST:
                 raise InputError(f"size is {self.size!r}; its sides must be {SMALLEST} to {LARGEST} pixels")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
@@ -95,6 +103,10 @@ class _Looking(BaseTask):
         height, width = (-(-side // self.multiple) * self.multiple for side in shape[:2])
         return height, width, shape[2]
 
+    def answer_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """The answer is what the module saw."""
+        return self.target_shape(shape)
+
     def answer(self, estimate: np.ndarray, pixels: np.ndarray) -> Answer:
         """What the module saw of the estimate: its upper left part, as published."""
         height, width = self.target_shape(pixels.shape)[:2]
@@ -105,18 +117,21 @@ class _Looking(BaseTask):
 class InvertFeatures(_Looking):
     """Find a natural picture that a network cannot tell from the given one, judged by one layer.
 
-    The published code's way: the picture is brought to ``size``; the fitted net's output has both sides filled up
-    to a multiple of 64 (256 for 224 or 227), of which the upper left ``size`` x ``size`` pixels are normalised and
-    shown to the module. Pictures that are not square are cropped around their centre rather than squeezed.
+    The published code's way: the picture is brought to ``size``; the fitted net's output has both sides
+    filled up to a multiple of 64 (256 for 224 or 227), of which the upper left ``size`` x ``size`` pixels
+    are normalised and shown to the module. Pictures that are not square are cropped around their centre
+    rather than squeezed.
 
     Args:
-        model: any ``torch.nn.Module``; it is used as ``eval()`` would, its weights get no gradient, and it is left
-            as it was found. It stays on its own device and in its own dtype.
-        layer: name of a submodule, as ``named_modules()`` has it. What it puts out is compared, before anything
-            behind it has run; nothing behind it costs time or needs a fitting size.
-        size: side, or (height, width), of what the module sees, 16 to 4096 pixels; None: the picture as it is.
-        mean, std: what is taken from each channel of x in [0, 1], and what the rest is divided by. Their length,
-            1 or 3, is the number of channels the module takes; a gray picture is shown to it three times over.
+        model: any ``torch.nn.Module``; it is used as ``eval()`` would, its weights get no gradient, and it
+            is left as it was found. It stays on its own device and in its own dtype.
+        layer: name of a submodule, as ``named_modules()`` has it. What it puts out is compared, before
+            anything behind it has run; nothing behind it costs time or needs a fitting size.
+        size: side, or (height, width), of what the module sees, 16 to 4096 pixels; None: the picture as it
+            is.
+        mean, std: what is taken from each channel of x in [0, 1], and what the rest is divided by. Their
+            length, 1 or 3, is the number of channels the module takes; a gray picture is shown to it three
+            times over.
         multiple: to which the sides of the net's output are filled up, 1 to 1024.
 
     Raises:
@@ -144,17 +159,17 @@ class InvertFeatures(_Looking):
 class MaximizeActivation(_Looking):
     """Make a picture that excites one unit of a network most; there is no picture to begin from.
 
-    Of a layer without spatial dimensions the unit is one of its outputs, of one with them the centre pixel of a
-    feature map, as the paper has it. The published code maximises over 40 x 40 pixels around the centre
-    (``window=40``) of convolutions, and for class scores aims at 300 (``goal=300``, with a learning rate of 0.01)
-    instead of as high as it goes. It uses no jitter; what keeps the picture natural is the prior alone.
+    Of a layer without spatial dimensions the unit is one of its outputs, of one with them the centre pixel
+    of a feature map, as the paper has it. The published code maximises over 40 x 40 pixels around the centre
+    (``window=40``) of convolutions, and for class scores aims at 300 (``goal=300``, with a learning rate of
+    0.01) instead of as high as it goes. It uses no jitter; what keeps the picture natural is the prior alone.
 
     Args:
         model, layer, mean, std, multiple: as for ``InvertFeatures``.
         unit: which output or feature map, counted from 0.
         size: side, or (height, width), of the picture, 16 to 4096 pixels.
-        window: side of the square around the map's centre whose mean is maximised, 1 or more; as much of it as
-            the map has. Layers without spatial dimensions have none.
+        window: side of the square around the map's centre whose mean is maximised, 1 or more; as much of it
+            as the map has. Layers without spatial dimensions have none.
         goal: the activation aimed at; None: as high as it goes.
 
     Raises:
