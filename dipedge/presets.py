@@ -216,8 +216,11 @@ _AVERAGE = 0.98
 def _ours(published: Preset, row: Row, quality: str) -> Preset:
     """Muon where it was measured to pay: PIP on noise and JPEG artefacts. All else as published."""
     prior = published.prior
-    pointwise = all(level.kernel_down == level.kernel_up == 1 for level in prior.network.levels)
-    if not (row.stops_itself and pointwise and prior.why_not_pointwise() is None):
+    # The largest level is pointwise, which only an hourglass can be; then so must be the others.
+    pointwise = prior.why_not_pointwise() is None and all(
+        level.kernel_down == level.kernel_up == 1 for level in prior.network.levels
+    )
+    if not (row.stops_itself and pointwise):
         return _balanced(published, row)
     optimiser, stop = _OURS[quality]
     limit = (_NOISELESS_LIMITS if row.noiseless else _LIMITS)[quality]

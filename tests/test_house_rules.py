@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"cli"},
     {"session"},
-    {"fit", "descriptions", "arguments", "noise"},
+    {"fit", "descriptions", "arguments", "noise", "samples"},
     {"engines", "export"},
     {
         "presets",
@@ -30,6 +30,7 @@ LAYERS = (
         "result",
         "tasks",
         "priors",
+        "networks",
         "optimisers",
         "tiles",
         "kernels",
@@ -40,6 +41,7 @@ LAYERS = (
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
+    "priors": {"networks"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "export": {"engines"},
