@@ -14,8 +14,11 @@ FLAT = 1e-4
 
 
 def pixels(parameters: Mapping[str, Tensor]) -> Tensor:
-    """The estimate x [1, C, H, W]: the parameter itself, in no way limited."""
-    return parameters["pixels"][None]
+    """The estimate x [1, C, H, W]: a copy of the parameter, in no way limited.
+
+    A copy, because the optimiser changes the parameter in place: the estimate of a step is that before it.
+    """
+    return parameters["pixels"].clone()[None]
 
 
 def total_variation(x: Tensor) -> Tensor:
