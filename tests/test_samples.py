@@ -39,7 +39,7 @@ def test_engines_draw_the_same_picture(tiny_prior):
 @pytest.mark.parametrize("prior", [de.unet(), de.resnet(), de.pixels()], ids=lambda prior: prior.name)
 def test_other_networks_are_drawn_by_torch(prior):
     pytest.importorskip("torch")
-    drawn = de.sample_prior(prior, (17, 16, 1))
+    drawn = de.sample_prior(prior, (17, 16, 1), engine="torch")
     assert drawn.shape == (17, 16, 1)
     assert 0 <= drawn.min() < drawn.max() <= 1
 
