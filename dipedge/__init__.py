@@ -23,8 +23,26 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.metrics import psnr, ssim
     from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
-    from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+    from dipedge.priors import (
+        Fourier,
+        GivenImage,
+        Hourglass,
+        Level,
+        Meshgrid,
+        NoInput,
+        Noise,
+        Pixels,
+        Prior,
+        ResNet,
+        UNet,
+        dip,
+        pip,
+        pixels,
+        resnet,
+        unet,
+    )
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
+    from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
     from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
@@ -54,12 +72,20 @@ _HOMES = {
         "Hourglass",
         "Level",
         "Meshgrid",
+        "NoInput",
         "Noise",
+        "Pixels",
         "Prior",
+        "ResNet",
+        "UNet",
         "dip",
         "pip",
+        "pixels",
+        "resnet",
+        "unet",
     ),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
+    "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
     "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
@@ -91,27 +117,35 @@ __all__ = [
     "MaxSteps",
     "Meshgrid",
     "Muon",
+    "NoInput",
     "Noise",
     "NoiseFloor",
     "OutOfMemoryError",
+    "Pixels",
     "Preset",
     "Prior",
     "RemoveJpeg",
+    "ResNet",
     "Session",
     "Step",
     "StopReason",
     "SuperResolve",
     "Tiles",
+    "UNet",
     "VarianceWindow",
     "__version__",
     "dip",
     "fit_steps",
     "get_engine",
     "pip",
+    "pixels",
     "preset",
     "psnr",
+    "resnet",
     "restore",
+    "sample_prior",
     "ssim",
+    "unet",
 ]
 
 

@@ -106,7 +106,7 @@ def _check_fits(
     """Arrays first, then memory: nothing is allocated for sizes that the file only claims."""
     if len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
         raise InputError(f"shape is {shape}")
-    expected = {f"param/{name}": sides for name, sides in prior.parameter_shapes(shape[2]).items()}
+    expected = {f"param/{name}": sides for name, sides in prior.parameter_shapes(shape[2], shape[:2]).items()}
     expected |= {"output": shape}
     if task.input_image is not None:
         expected |= {"input": (*shape[:2], 3)}

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"cli"},
     {"session"},
-    {"fit", "descriptions", "arguments", "noise"},
+    {"fit", "descriptions", "arguments", "noise", "samples"},
     {"engines", "export"},
     {
         "presets",
@@ -30,6 +30,7 @@ LAYERS = (
         "result",
         "tasks",
         "priors",
+        "networks",
         "optimisers",
         "tiles",
         "objectives",
@@ -42,6 +43,7 @@ LAYERS = (
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
     "objectives": {"tasks", "kernels"},
+    "priors": {"networks"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "export": {"engines"},

@@ -6,8 +6,26 @@ import numpy as np
 
 from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
-from dipedge.priors import Encoding, Fourier, Prior
+from dipedge.priors import Encoding, Fourier, Hourglass, Prior
 from dipedge.tasks import Task
+
+
+def why_not_hourglass(engine: str, prior: Prior) -> str | None:
+    """None, or why an engine that runs hourglasses alone cannot run this prior, and which can."""
+    if isinstance(prior.network, Hourglass):
+        return None
+    network = type(prior.network).__name__
+    return (
+        f"engine {engine!r} runs hourglasses, not a network of kind {network}; "
+        "engine='torch' runs it (pip install dipedge[torch])"
+    )
+
+
+def check_hourglass(engine: str, prior: Prior) -> None:
+    """Raises EngineError with ``why_not_hourglass``."""
+    reason = why_not_hourglass(engine, prior)
+    if reason is not None:
+        raise EngineError(reason)
 
 
 def target_shape(task: Task, shape: tuple[int, int, int]) -> tuple[int, int, int]:
