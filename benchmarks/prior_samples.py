@@ -3,8 +3,8 @@
     python -m benchmarks.prior_samples -o PICTURE.png [--size 96] [--seeds 3]
 
 The DIP paper's figure "'Samples' from the deep image prior", with the other networks beside it. Contrast is
-stretched, for each picture alone and all its channels alike: before a fit most are close to grey. The U-Net and
-the ResNet need PyTorch; drawing needs matplotlib (both in the extra "dev").
+stretched, for each picture alone and all its channels alike: before a fit most are close to grey. The U-Net
+and the ResNet need PyTorch; drawing needs matplotlib (both in the extra "dev").
 """
 
 from __future__ import annotations

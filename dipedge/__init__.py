@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -88,7 +88,7 @@ _HOMES = {
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -101,11 +101,13 @@ __all__ = [
     "Discrepancy",
     "EngineError",
     "EngineFallbackWarning",
+    "Enhance",
     "FileError",
     "FitDivergedError",
     "FitResult",
     "FittedMember",
     "FittedTile",
+    "FlashNoFlash",
     "Fourier",
     "GivenImage",
     "Hourglass",

@@ -89,10 +89,12 @@ class Prior:
         perturbation: standard deviation of the normal noise added anew in every step; 0 for none.
         perturb: "input" adds it to every value of z, "frequencies" to the Fourier frequencies.
         name: a word for messages and files.
+        weight_noise: in every step each convolution's weights get normal noise of this share of their
+            tensor's standard deviation, for good; 0 for none (DIP code, inpainting of the library).
 
     Raises:
-        InputError: a negative perturbation, one of frequencies or a z that do not exist, or a network whose
-            encoding is not for it.
+        InputError: a negative perturbation or weight noise, a perturbation of frequencies or of a z that do
+            not exist, or a network whose encoding is not for it.
     """
 
     encoding: Encoding
@@ -100,17 +102,22 @@ class Prior:
     perturbation: float = 0.0
     perturb: Literal["input", "frequencies"] = "input"
     name: str = "custom"
+    weight_noise: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("perturb", self.perturb, ("input", "frequencies"))
         if not 0 <= self.perturbation < float("inf"):
             raise InputError(f"perturbation is {self.perturbation}; it must be 0 or more")
+        if not 0 <= self.weight_noise <= 1:
+            raise InputError(f"weight_noise is {self.weight_noise}; it must be in [0, 1]")
         if self.perturb == "frequencies" and not isinstance(self.encoding, Fourier):
             raise InputError("perturb is 'frequencies'; only a Fourier encoding has frequencies")
         if isinstance(self.network, Pixels) != isinstance(self.encoding, NoInput):
             raise InputError("Pixels go with the encoding NoInput, and nothing else does: they have no z")
-        if isinstance(self.network, Pixels) and self.perturbation > 0:
-            raise InputError(f"perturbation is {self.perturbation}; Pixels have no z that could be perturbed")
+        if isinstance(self.network, Pixels) and max(self.perturbation, self.weight_noise) > 0:
+            raise InputError(
+                "Pixels take neither perturbation nor weight_noise: they have no z and no weights"
+            )
 
     def why_not_pointwise(self) -> str | None:
         """None where the largest level treats every pixel apart, else what looks beyond (or noise on z)."""

@@ -33,6 +33,7 @@ LAYERS = (
         "networks",
         "optimisers",
         "tiles",
+        "objectives",
         "kernels",
         "_native",
     },
@@ -42,6 +43,7 @@ LAYERS = (
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
     "priors": {"networks"},
+    "objectives": {"tasks", "kernels"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "export": {"engines"},
@@ -55,8 +57,18 @@ PART_OF = {
     "tiled_fit": "session",
     "together": "session",
     "__main__": "cli",
+    "preset_table": "presets",
 }
-PACKAGES = {"engines", "kernels", "export", "session", "cli"}  # whose own files may import each other
+PACKAGES = {
+    "engines",
+    "kernels",
+    "export",
+    "session",
+    "cli",
+    "tasks",
+    "objectives",
+    "presets",
+}  # whose own files may import each other
 LEAVES = {"arrays", "images", "video", "metrics", "motion", "scene_file"}  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",

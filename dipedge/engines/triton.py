@@ -84,7 +84,11 @@ class TritonEngine:
         self._library = convolutions == "library"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """None for every hourglass with every data term; other networks are the torch engine's."""
+        """None, or why not: no hourglass, a loss that is not a data term of ours, or noise on the weights."""
+        if task.data_term.kind == "outer":
+            return f"engine 'triton' does not run task {task.name!r}; engine='torch' does"
+        if prior.weight_noise > 0:
+            return "engine 'triton' adds no noise to weights; engine='native' and engine='torch' do"
         return why_not_hourglass(self.name, prior)
 
     def compile(
