@@ -1,4 +1,4 @@
-"""Loss over steps when a prior is fitted to a picture, a noisy one, its shuffled pixels, and white noise.
+"""Loss over steps of fits to a picture, to the picture and noise, to its shuffled pixels, to noise alone.
 
     python -m benchmarks.learning_curves [--picture FILE] [--size 128] [--steps 800] [--priors dip pip ...]
                                          [--json FILE] [-o PICTURE.svg]
@@ -6,8 +6,8 @@
 
 The DIP paper's figure "Learning curves for the reconstruction task": a network that can fit anything still
 fits pictures much sooner than noise. Nothing but the mean squared difference is minimised: z is not
-perturbed, no output is averaged, and every fit has the same optimiser, Adam with a rate of 0.01. Pictures are
-cropped at their centre.
+perturbed, no output is averaged, and every fit has the same optimiser, Adam with a rate of 0.01. The picture
+is cropped at its centre.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def curve(prior: de.Prior, target: np.ndarray, steps: int, engine: str, seed: in
     """The engine, and the loss at each of ``marks``."""
     still = replace(prior, perturbation=0.0)
     chosen = engine_for(engine, still, de.Denoise())
-    settings = Settings(de.Adam(0.01), average=0.0, seed=seed, precision="fp32")
+    settings = Settings(de.Adam(0.01), average=0.0, seed=seed, precision="auto")
     program = chosen.compile(still, de.Denoise(), target.shape, settings)
     program.set_target(target)
     losses = []

@@ -1,6 +1,6 @@
 """What priors put out before anything is fitted: a grid of samples, a column per prior, a row per seed.
 
-    python -m benchmarks.prior_samples -o PICTURE.png [--size 96] [--seeds 3]
+    python -m benchmarks.prior_samples -o PICTURE.png [--size 80] [--seeds 2]
 
 The DIP paper's figure "'Samples' from the deep image prior", with the other networks beside it. Contrast is
 stretched, for each picture alone and all its channels alike: before a fit most are close to grey. The U-Net
@@ -22,7 +22,7 @@ from dipedge.errors import FileError
 from dipedge.images import written_beside
 
 INCHES = 1.0  # a side of one picture
-DPI = 110
+DPI = 90
 
 
 def hourglass(depth: int) -> de.Prior:
@@ -68,8 +68,8 @@ def main(words: list[str]) -> int:
     """Draws; 2 when there is nowhere to draw to, or nothing to draw with."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--size", type=int, default=80)
+    parser.add_argument("--seeds", type=int, default=2)
     options = parser.parse_args(words)
     try:
         with written_beside(options.output) as file:

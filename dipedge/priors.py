@@ -94,8 +94,8 @@ class Prior:
             where the sum goes into a local name and changes nothing; what was meant is done here).
 
     Raises:
-        InputError: a negative perturbation or weight noise, a perturbation of frequencies or a z that do not
-            exist, or a network whose encoding is not for it.
+        InputError: a negative perturbation or weight noise, a perturbation of frequencies or of a z that do
+            not exist, or a network whose encoding is not for it.
     """
 
     encoding: Encoding
@@ -115,8 +115,10 @@ class Prior:
             raise InputError("perturb is 'frequencies'; only a Fourier encoding has frequencies")
         if isinstance(self.network, Pixels) != isinstance(self.encoding, NoInput):
             raise InputError("Pixels go with the encoding NoInput, and nothing else does: they have no z")
-        if isinstance(self.network, Pixels) and self.perturbation > 0:
-            raise InputError(f"perturbation is {self.perturbation}; Pixels have no z that could be perturbed")
+        if isinstance(self.network, Pixels) and max(self.perturbation, self.weight_noise) > 0:
+            raise InputError(
+                "Pixels take neither perturbation nor weight_noise: they have no z and no weights"
+            )
 
     def why_not_pointwise(self) -> str | None:
         """None where the largest level treats every pixel apart, else what looks beyond (or noise on z)."""

@@ -42,8 +42,8 @@ LAYERS = (
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
-    "objectives": {"tasks", "kernels"},
     "priors": {"networks"},
+    "objectives": {"tasks", "kernels"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "export": {"engines"},

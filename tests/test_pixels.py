@@ -155,7 +155,7 @@ def test_a_gray_picture_has_one_channel_of_them():
         (lambda: de.Pixels(scale=float("inf")), "scale is inf"),
         (lambda: de.Prior(de.Noise(3), de.Pixels()), "NoInput"),
         (lambda: de.Prior(de.NoInput(), de.UNet()), "NoInput"),
-        (lambda: de.Prior(de.NoInput(), de.Pixels(), perturbation=0.1), "no z that could be perturbed"),
+        (lambda: de.Prior(de.NoInput(), de.Pixels(), perturbation=0.1), "no z and no weights"),
     ],
 )
 def test_a_wrong_description_is_refused_in_one_sentence(make, words):

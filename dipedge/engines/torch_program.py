@@ -235,7 +235,8 @@ class TorchProgram:
             raise EngineError("a sampled fit has no whole output in every step; compile it without subsample")
         with memory_errors():
             self._disturb_weights()
-            self._begun = network_output(self._prior.network, self._parameters, self._input(perturb=True))
+            z = self._input(perturb=True)
+            self._begun = network_output(self._prior.network, self._parameters, z)
         return self._array(self._begun)
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
@@ -246,9 +247,9 @@ class TorchProgram:
         with memory_errors():
             self._output, self._loss = output.detach(), torch.tensor(loss, dtype=torch.float64)
             self._optimiser.zero_grad()
-            # Its gradient by the output is the one that was given.
-            loss_like = (output * self._picture(gradient)).sum()
-            with_penalty(self._prior.network, output, loss_like).backward()
+            # Its slope by the output is the gradient that came, to the bit.
+            slope = (output * self._picture(gradient)).sum()
+            with_penalty(self._prior.network, output, slope).backward()
             self._finish_step()
 
     def _finish_step(self) -> None:

@@ -84,7 +84,7 @@ class TritonEngine:
         self._library = convolutions == "library"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """None, or why not: another network, a loss that is no data term of ours, or noise on weights."""
+        """None, or why not: no hourglass, a loss that is not a data term of ours, or noise on the weights."""
         if task.data_term.kind == "outer":
             return f"engine 'triton' does not run task {task.name!r}; engine='torch' does"
         if prior.weight_noise > 0:
