@@ -161,3 +161,18 @@ def test_a_gray_picture_has_one_channel_of_them():
 def test_a_wrong_description_is_refused_in_one_sentence(make, words):
     with pytest.raises(de.InputError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "prior", [de.pixels(tv=0.3), de.Prior(de.Noise(3), de.UNet((4, 6)))], ids=["tv", "unet"]
+)
+def test_two_half_steps_are_a_step(prior):
+    """A loss of a task's own hands its gradient in; what the prior itself adds is still minimised."""
+    whole, halves = (program(prior, precision="fp64", average=0.5) for _ in range(2))
+    target = picture(16, 12, 3).astype(np.float64)
+    for _ in range(3):
+        whole.step()
+        residual = halves.forward() - target
+        halves.backward(2 * residual / residual.size, float((residual**2).mean()))
+    assert halves.loss() == pytest.approx(whole.loss(), rel=1e-12)
+    np.testing.assert_allclose(halves.estimate(), whole.estimate(), rtol=1e-9)
