@@ -1,4 +1,8 @@
-"""The command line: ``python -m benchmarks.tables sr4 --data FOLDER``."""
+"""The published tables, ours beside them: python -m benchmarks.tables sr4 --data FOLDER.
+
+Finished cells stand in a CSV below benchmarks/results, with a Markdown page beside it; the same command again
+goes on where the last one ended, and other options add their columns.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import dipedge as de
-from benchmarks.tables import methods, published, report, rows, running
-from benchmarks.tables.protocols import PROTOCOLS, protocol
-from dipedge.engines import engine_for
+from benchmarks.tables import published, report, rows, running
+from benchmarks.tables.answers import Settings
+from benchmarks.tables.methods import Method, methods_of
+from benchmarks.tables.protocols import Protocol
+from benchmarks.tables.registry import TABLES, protocol
 from dipedge.images import written_beside
-from dipedge.presets import QUALITIES, preset
+from dipedge.presets import QUALITIES
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -20,7 +26,7 @@ RESULTS = Path(__file__).resolve().parent.parent / "results"
 def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
     words = argparse.ArgumentParser(prog="python -m benchmarks.tables", description=__doc__.splitlines()[0])
-    words.add_argument("table", choices=sorted(PROTOCOLS))
+    words.add_argument("table", choices=TABLES)
     words.add_argument("--data", type=Path, required=True, help="folder of clean pictures")
     words.add_argument("--prior", nargs="*", default=["pip", "dip"], help="ours; none for baselines alone")
     words.add_argument("--engine", default="auto")
@@ -32,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--threads", type=int)
     words.add_argument("--limit", type=int, help="so many pictures at most")
     words.add_argument("--only", nargs="+", help="names of pictures, as the table has them")
+    words.add_argument("--frames", type=int, default=8, help="of every clip")
     words.add_argument("--size", type=int, help="pictures with a shorter side above it are shrunk to it")
     words.add_argument(
         "--pairs", action="store_true", help="sr4: the ready LR/HR pairs in or below the folder"
@@ -45,39 +52,66 @@ class UsageError(Exception):
     """What cannot be done, in one line."""
 
 
-def planned(options: argparse.Namespace) -> running.Plan:
-    """Checks what was asked for before the first fit begins."""
+def chosen_files(options: argparse.Namespace, chosen: Protocol) -> list[tuple[str, Path]]:
+    """What of the folder is asked for."""
     if not options.data.is_dir():
         raise UsageError(f"--data {options.data}: no such folder")
-    chosen = protocol(options.table, options.pairs)
     files = chosen.files(options.data)
     if not files:
-        what = "LR/HR pairs" if options.pairs else "pictures"
+        what = "ready LR/HR pairs" if options.pairs else "pictures"
         raise UsageError(f"--data {options.data}: no {what} in it")
     unknown = sorted(set(options.only or []) - {name for name, _ in files})
     if unknown:
         known = ", ".join(name for name, _ in files)
         raise UsageError(f"--only: no {', '.join(unknown)} in {options.data}; there are {known}")
-    files = [file for file in files if options.only is None or file[0] in options.only][: options.limit]
-    columns = [
-        one for one in methods.methods_of(options.table, options.prior) if one.name not in options.without
-    ]
-    engine = options.engine
-    for one in columns:
-        if isinstance(one, methods.Fit):  # an engine or prior that cannot do it shows here, not at night
-            task = chosen.example_task
-            engine = engine_for(
-                options.engine, preset(task, one.prior, options.quality, options.steps).prior, task
-            ).name
-    options.out.mkdir(parents=True, exist_ok=True)
-    settings = methods.Settings(
-        engine, options.quality, options.precision, options.steps, 0, options.ensemble, options.threads
+    return [file for file in files if options.only is None or file[0] in options.only][: options.limit]
+
+
+def chosen_cells(options: argparse.Namespace, chosen: Protocol) -> list[tuple[Method, Settings]]:
+    """Methods with their settings. What cannot be run shows here and not in the middle of a night."""
+    settings = Settings(
+        quality=options.quality,
+        precision=options.precision,
+        steps=options.steps,
+        ensemble=options.ensemble,
+        threads=options.threads,
     )
-    name = f"tables_{options.table}" + ("_pairs" if options.pairs else "")
-    return running.Plan(
-        chosen, columns, [replace(settings, seed=seed) for seed in options.seeds], files,
-        options.out / f"{name}.csv", options.size,
-    )  # fmt: skip
+    cells = []
+    for method in methods_of(options.table, options.prior):
+        if method.name in options.without:
+            continue
+        if missing := method.missing():
+            print(missing, file=sys.stderr)
+        elif method.fitted:
+            engine = method.engine(options.engine, chosen.example_task, options.quality, chosen.regime)
+            cells += [(method, replace(settings, engine=engine, seed=seed)) for seed in options.seeds]
+        else:
+            cells.append((method, settings))
+    return cells
+
+
+def planned(options: argparse.Namespace) -> running.Plan:
+    """Checks what was asked for before the first fit begins."""
+    for name in ("limit", "size", "frames", "steps"):
+        if getattr(options, name) is not None and getattr(options, name) < 1:
+            raise UsageError(f"--{name} is {getattr(options, name)}; it must be 1 or more")
+    chosen = protocol(options.table, options.pairs, options.frames)
+    files, cells = chosen_files(options, chosen), chosen_cells(options, chosen)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"--out {options.out}: {problem.strerror}") from problem
+    results = options.out / (f"tables_{options.table}" + "_pairs" * options.pairs + ".csv")
+    return running.Plan(chosen, cells, files, results, options.size)
+
+
+def write_page(plan: running.Plan, failures: list[str]) -> None:
+    """The Markdown of all cells in the file, beside it."""
+    chosen = plan.protocol
+    notes = [*chosen.notes, published.NOTES.get(chosen.name, "")]
+    page = report.markdown(rows.read(plan.results), chosen.title, chosen.score, notes, failures)
+    with written_beside(plan.results.with_suffix(".md")) as file:
+        file.write(page.encode())
 
 
 def main(words: list[str]) -> int:
@@ -85,20 +119,19 @@ def main(words: list[str]) -> int:
     options = parser().parse_args(words)
     try:
         plan = planned(options)
-        rows.read(plan.results)
+        rows.prepare(plan.results)
     except (UsageError, rows.RowsError, de.DipedgeError) as problem:
         print(problem, file=sys.stderr)
         return 2
-    outcome = running.run(plan, lambda line: print(line, flush=True))
-    every = rows.read(plan.results)
-    page = report.markdown(
-        every, plan.protocol.title, plan.protocol.score,
-        [*plan.protocol.notes, published.MEANS_ONLY[options.table]], outcome.failures,
-    )  # fmt: skip
-    with written_beside(plan.results.with_suffix(".md")) as file:
-        file.write(page.encode())
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+        write_page(plan, [])  # it can be read, and is whole, while the next cell is being made
+
+    outcome = running.run(plan, say)
+    write_page(plan, outcome.failures)
     if outcome.rows:
-        print("", *report.summary(outcome.rows, plan.protocol.score), "", sep="\n")
+        print("", *report.summary(outcome.rows, plan.protocol.score), "", sep="\n", flush=True)
     print(f"{plan.results.with_suffix('.md')}" + (" (interrupted)" if outcome.interrupted else ""))
     return 130 if outcome.interrupted else int(bool(outcome.failures))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,11 @@ class Case:
 
     Args:
         name: as the published tables call it.
-        clean: float32 [H, W] or [H, W, 3] in [0, 1].
+        clean: float32 [H, W] or [H, W, 3] in [0, 1]; of a clip [T, H, W, 3].
         degraded: the same; for super-resolution smaller.
         task: how it was degraded.
         mask: bool [H, W] for inpainting, True = known.
+        regime: ``preset`` of ``de.Session``.
     """
 
     name: str
@@ -31,6 +33,12 @@ class Case:
     degraded: np.ndarray
     task: Any
     mask: np.ndarray | None = None
+    regime: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the answer."""
+        return self.clean.shape[1:3] if self.clean.ndim == 4 else self.clean.shape[:2]
 
 
 class Protocol(ABC):
@@ -41,7 +49,9 @@ class Protocol(ABC):
     score = "psnr"
     degradation = ""  # which, where a table has several
     notes: tuple[str, ...] = ()  # what a reader of its numbers must know
-    example_task: Any  # one of its tasks, to ask engines and presets about
+    example_task: Any = de.Denoise()  # one of its tasks, to ask engines and presets about
+    regime: str | None = None  # ``preset`` of ``de.Session``
+    frames = ""  # of a clip
 
     def files(self, folder: Path) -> list[tuple[str, Path]]:
         """(name, file) of every picture of the folder."""
@@ -62,8 +72,8 @@ class Protocol(ABC):
 
 COMPARED = (
     "Compared: Y of MATLAB's rgb2ycbcr, both pictures cropped at their centre to multiples of 32, less 4 "
-    "pixels a side. So evaluated, bicubic enlarging of the ready pairs gives the published bicubic rows (within "
-    "0.01 dB in the mean over Set5, 0.03 over Set14); RGB or another border does not."
+    "pixels a side. So evaluated, bicubic enlarging of the ready pairs gives the published bicubic rows "
+    "(within 0.01 dB in the mean over Set5, 0.03 over Set14); RGB or another border does not."
 )
 LANCZOS_IS_EASIER = (
     "LR made by LANCZOS keeps more detail than the ready pairs' (MATLAB's bicubic): enlarging by bicubic "
@@ -115,12 +125,51 @@ class SuperResolution(Protocol):
         return {"psnr": pictures.psnr(answer, clean), "psnr_y": luma}
 
 
-PROTOCOLS = {
-    "sr4": lambda pairs: SuperResolution(4, pairs),
-    "sr8": lambda pairs: SuperResolution(8, pairs),
-}
+class Denoising(Protocol):
+    """Normal noise of sigma 25, clipped to [0, 1]."""
+
+    name = "denoise"
+    title = "Denoising, sigma 25"
+    notes = (
+        "Noise: numpy's legacy generator, seed 0, scale 25/255, drawn as [H, W, C], the sum clipped to "
+        "[0, 1] and kept as float. Compared: all channels of the whole picture.",
+        "BM3D and NLM are told the true sigma; ours is not.",
+    )
+
+    def called(self, stem: str) -> str:
+        """ "image_F16_512rgb" is "f16"; Kodak's keep their numbers."""
+        return re.sub(r"^image_(.*?)_?\d{3}rgb$", r"\1", stem).lower()
+
+    def case(self, name: str, path: Path, side: int | None) -> Case:
+        clean = pictures.unit(pictures.opened(path, side=side))
+        return Case(name, clean, pictures.with_noise(clean), de.Denoise())
 
 
-def protocol(name: str, pairs: bool = False) -> Protocol:
-    """The protocol of a table; ``pairs`` takes ready LR/HR pairs for super-resolution."""
-    return PROTOCOLS[name](pairs)
+class HalfOfThePixels(Protocol):
+    """Grey pictures of which about half of the pixels are known."""
+
+    name = "inpaint50"
+    title = "Inpainting, 50 % of the pixels missing"
+    regime = "half"
+    example_task = de.Inpaint(np.ones((32, 32), bool))
+    notes = (
+        "Known: where numpy's legacy generator, seed 0, draws more than 0.5. Compared: the whole grey "
+        "picture (as published), and the missing pixels alone. Interpolations return known pixels as they "
+        "are; a fit returns its own estimate of them.",
+    )
+
+    def called(self, stem: str) -> str:
+        """Without the size: "Lena512" is "lena"."""
+        return stem.lower().rstrip("0123456789")
+
+    def case(self, name: str, path: Path, side: int | None) -> Case:
+        clean = pictures.unit(pictures.opened(path, grey=True, side=side))
+        mask = pictures.random_mask(clean.shape)
+        return Case(name, clean, clean * mask, de.Inpaint(mask), mask, self.regime)
+
+    def scores(self, case: Case, answer: np.ndarray) -> dict[str, float]:
+        holes = ~case.mask
+        return {
+            "psnr": pictures.psnr(answer, case.clean),
+            "psnr_holes": pictures.psnr(answer[holes], case.clean[holes]),
+        }

@@ -12,6 +12,8 @@ import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from dipedge.images import written_beside
+
 
 class RowsError(Exception):
     """A file that is not one of ours."""
@@ -28,6 +30,7 @@ class Row:
         width, height: of the answer.
         psnr, psnr_y, psnr_holes, ssim3d: dB over all channels; of luma; where nothing was known; of 1.
         machine: the processor, or the GPU for fits made there.
+        load: of the machine over the minute before the cell was finished.
     """
 
     table: str
@@ -54,6 +57,7 @@ class Row:
     machine: str = ""
     isa: str = ""
     threads: str = ""
+    load: str = ""
     version: str = ""
     date: str = ""
 
@@ -65,46 +69,51 @@ class Row:
 COLUMNS = [field.name for field in fields(Row)]
 
 
-def _line(values: list[str]) -> str:
+def _text(lines: list[list[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
+    csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
 def read(path: Path) -> list[Row]:
-    """The cells of a file; none if there is no such file.
+    """The cells of a file; none if there is no such file. Columns it lacks, being older, are empty.
 
     Raises:
-        RowsError: another file's columns stand in it.
+        RowsError: it is not a file of ours.
     """
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]  # a torn last line has no end
-    lines = list(csv.reader(whole.splitlines()))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise RowsError(f"{path}: cannot be read as a table of ours ({problem})") from problem
+    lines = list(csv.reader(text[: text.rfind("\n") + 1].splitlines()))  # a torn last line has no end
     if not lines:
         return []
-    if lines[0] != COLUMNS:
+    columns, *cells = lines
+    if not set(COLUMNS[:3]) <= set(columns) <= set(COLUMNS):
         raise RowsError(f"{path}: its columns are not those of benchmarks.tables; give another --out")
-    return [Row(*line) for line in lines[1:] if len(line) == len(COLUMNS)]
+    whole = (line for line in cells if len(line) == len(columns))
+    return [Row(**dict(zip(columns, line, strict=True))) for line in whole]
+
+
+def prepare(path: Path) -> list[Row]:
+    """Reads a file and, if it is torn or has fewer columns, writes it anew: then it can be added to.
+
+    Raises:
+        RowsError, FileError: it is not ours, or cannot be written.
+    """
+    rows = read(path)
+    text = _text([COLUMNS, *(list(asdict(row).values()) for row in rows)])
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        with written_beside(path) as file:
+            file.write(text.encode())
+    return rows
 
 
 def append(path: Path, row: Row) -> None:
-    """Adds a cell and waits until it is on the disk."""
-    mend(path)
-    with open(path, "a", encoding="utf-8") as file:
-        if file.tell() == 0:
-            file.write(_line(COLUMNS))
-        file.write(_line(list(asdict(row).values())))
+    """Adds a cell to a prepared file, in one piece, and waits until it is on the disk."""
+    with open(path, "ab") as file:
+        file.write(_text([list(asdict(row).values())]).encode())
         file.flush()
         os.fsync(file.fileno())
-
-
-def mend(path: Path) -> None:
-    """Cuts a torn last line off, so that the next one does not go on from it."""
-    if not path.exists():
-        return
-    with open(path, "r+b") as file:
-        content = file.read()
-        if content and not content.endswith(b"\n"):
-            file.truncate(content.rfind(b"\n") + 1)

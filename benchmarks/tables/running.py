@@ -6,15 +6,15 @@ import datetime
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import dipedge as de
-from benchmarks.tables.methods import Answer, Fit, Method, Settings
+from benchmarks.tables.answers import Answer, Settings
+from benchmarks.tables.methods import Method
 from benchmarks.tables.protocols import Case, Protocol
-from benchmarks.tables.rows import Row, append, read
-from dipedge.engines.native import available_threads
+from benchmarks.tables.rows import Row, append, prepare
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,14 @@ class Plan:
 
     Args:
         protocol: of the table.
-        methods: its columns.
-        settings: of ours, one a seed.
+        cells: method and settings of every column.
         files: (name, file) of every picture.
         side: what larger pictures are shrunk to; None for none.
         results: the CSV.
     """
 
     protocol: Protocol
-    methods: list[Method]
-    settings: list[Settings]
+    cells: list[tuple[Method, Settings]]
     files: list[tuple[str, Path]]
     results: Path
     side: int | None = None
@@ -48,9 +46,14 @@ class Outcome:
 
 
 def run(plan: Plan, say: Callable[[str], object] = print) -> Outcome:
-    """Finishes every cell that is not in the file yet; Ctrl-C ends it with what there is."""
+    """Finishes every cell that is not in the file yet; Ctrl-C ends it with what there is.
+
+    Args:
+        plan: what to do.
+        say: called with a line about every cell, after its row is in the file.
+    """
     outcome = Outcome()
-    known = {row.key(): row for row in read(plan.results)}
+    known = {row.key(): row for row in prepare(plan.results)}
     try:
         for name, path in plan.files:
             try:
@@ -67,7 +70,7 @@ def _picture(
 ) -> None:
     """All cells of one picture; it is read only if one of them is missing."""
     case = None
-    for method, settings in _cells(plan):
+    for method, settings in plan.cells:
         blank = _key_row(plan, name, method, settings)
         if blank.key() in known:
             outcome.rows.append(known[blank.key()])
@@ -90,13 +93,6 @@ def _failed(outcome: Outcome, sentence: str, say: Callable[[str], object]) -> No
     say(f"FAILED {outcome.failures[-1]}")
 
 
-def _cells(plan: Plan) -> Iterator[tuple[Method, Settings]]:
-    """Every method once a seed; what has no seed once."""
-    for method in plan.methods:
-        for settings in plan.settings if isinstance(method, Fit) else plan.settings[:1]:
-            yield method, settings
-
-
 def _key_row(plan: Plan, name: str, method: Method, settings: Settings) -> Row:
     """A row with all that decides the cell and nothing of its result."""
     protocol = plan.protocol
@@ -106,9 +102,9 @@ def _key_row(plan: Plan, name: str, method: Method, settings: Settings) -> Row:
         "method": method.name,
         "degradation": protocol.degradation,
         "side": str(plan.side or ""),
-        "frames": str(getattr(protocol, "frames", "")),
+        "frames": str(protocol.frames),
     }
-    if isinstance(method, Fit):
+    if method.fitted:
         decided |= {
             "engine": settings.engine,
             "precision": settings.precision,
@@ -123,21 +119,21 @@ def _key_row(plan: Plan, name: str, method: Method, settings: Settings) -> Row:
 def _finished(blank: Row, scores: dict[str, float], case: Case, answer: Answer, settings: Settings) -> Row:
     """The cell, with its result."""
     fitted = bool(blank.engine)
-    values = {field: getattr(blank, field) for field in blank.__dataclass_fields__}
-    values |= {name: f"{score:.4f}" for name, score in scores.items()}
-    values |= {
-        "height": str(case.clean.shape[-3 if case.clean.ndim > 2 else -2]),
-        "width": str(case.clean.shape[-2 if case.clean.ndim > 2 else -1]),
+    result = {name: f"{score:.4f}" for name, score in scores.items()}
+    result |= {
+        "height": str(case.size[0]),
+        "width": str(case.size[1]),
         "steps": "" if answer.steps is None else str(answer.steps),
         "seconds": f"{answer.seconds:.2f}",
         "reason": answer.reason,
         "machine": answer.machine or processor(),
         "isa": answer.isa,
-        "threads": str(settings.threads or available_threads()) if fitted else "",
+        "threads": str(settings.threads or processors()) if fitted else "",
+        "load": f"{os.getloadavg()[0]:.1f}",  # others' work lengthens the seconds
         "version": de.__version__,
         "date": datetime.date.today().isoformat(),
     }
-    return Row(**values)
+    return replace(blank, **result)
 
 
 def processor() -> str:
@@ -145,6 +141,11 @@ def processor() -> str:
     from dipedge.engines import get_engine
 
     return get_engine("native").device().get("device") or platform.machine()
+
+
+def processors() -> int:
+    """That this process may use, which is what a fit without ``--threads`` takes."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _words(row: Row, score: str) -> str:
@@ -167,8 +168,3 @@ def _ticker(picture: str, method: str) -> Callable[[de.Step], object] | None:
             print(words, end=end, file=sys.stderr)
 
     return tick
-
-
-def load() -> float:
-    """Of the machine, over the last minute: others' work lengthens the seconds."""
-    return os.getloadavg()[0]
