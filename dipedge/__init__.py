@@ -45,7 +45,16 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import (
+        Denoise,
+        Enhance,
+        FlashNoFlash,
+        Inpaint,
+        InvertFeatures,
+        MaximizeActivation,
+        RemoveJpeg,
+        SuperResolve,
+    )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -88,7 +97,16 @@ _HOMES = {
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": (
+        "Denoise",
+        "Enhance",
+        "FlashNoFlash",
+        "Inpaint",
+        "InvertFeatures",
+        "MaximizeActivation",
+        "RemoveJpeg",
+        "SuperResolve",
+    ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -113,8 +131,10 @@ __all__ = [
     "Hourglass",
     "Inpaint",
     "InputError",
+    "InvertFeatures",
     "Level",
     "MaxSteps",
+    "MaximizeActivation",
     "Meshgrid",
     "Muon",
     "NoInput",
@@ -150,6 +170,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":  # the one name that is a module of several
+        return import_module("dipedge.models")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")

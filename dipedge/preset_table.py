@@ -41,6 +41,22 @@ JPEG_NET = Hourglass(levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), 3, 3))
 TEXT_NET = Hourglass(levels(WIDE, 128, 3, 3), upsample="nearest")
 VASE_NET = Hourglass(levels(WIDE, 0, 3, 3), upsample="nearest")
 LIBRARY_NET = Hourglass(levels(NARROW, 0, 5, 3), upsample="nearest", need1x1_up=False)
+# Looking into networks. The paper lists zero padding for both; the code has reflection for the second.
+INVERSION_NET = Hourglass(
+    tuple(Level(n, n, 4, k, k) for n, k in zip(NARROW, (7, 7, 5, 5, 3, 3), strict=True)),
+    upsample="nearest",
+    padding="zero",
+    downsample="avg",
+)
+ACTIVATION_NET = Hourglass(
+    tuple(
+        Level(n, n, skip, down, up)
+        for n, skip, down, up in zip(
+            NARROW, (0, 4, 4, 4, 4, 4), (5, 3, 5, 5, 3, 5), (5, 3, 5, 3, 5, 3), strict=True
+        )
+    ),
+    downsample="avg",
+)
 NOISE = Noise(32)
 LEARNED = replace(pip(), encoding=Fourier(learned=True), perturb="frequencies")
 # DIP code, library: to every weight, in every step, noise of 1/50 of its tensor's deviation. (As published
@@ -112,5 +128,12 @@ TABLE: dict[tuple[str, str, str], Row] = {
     # DIP paper: figure "Coarse and boosted images"; stopped after 250 to 7000 steps. 500 keeps the edges.
     ("enhance", "", "dip"): Row(_dip(Hourglass(), 0.0), 500, "DIP paper, image enhancement"),
     ("enhance", "", "pip"): Row(pip(), 500, "ours: DIP's row with PIP's net"),
+    # For VGG-19 the paper takes 10000 steps.
+    ("invert", "", "dip"): Row(_dip(INVERSION_NET, 0.0), 3100, "DIP code, feature inversion", 0.001),
+    # For class scores the code has learning rate 0.01, with a goal. It also says to add noise to the
+    # weights, but as published the line changes none.
+    ("activate", "", "dip"): Row(
+        _dip(ACTIVATION_NET, 0.03), 3100, "DIP code, activation maximization", 0.001
+    ),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
 }

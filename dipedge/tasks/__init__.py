@@ -8,6 +8,7 @@ estimate to the answer (``base.BaseTask``).
 from __future__ import annotations
 
 from dipedge.tasks.base import Answer, BaseTask, DataTerm
+from dipedge.tasks.features import InvertFeatures, MaximizeActivation
 from dipedge.tasks.flash import FlashNoFlash
 from dipedge.tasks.restoration import SCALES, Denoise, Enhance, Inpaint, RemoveJpeg, SuperResolve
 
@@ -22,6 +23,8 @@ __all__ = [
     "Enhance",
     "FlashNoFlash",
     "Inpaint",
+    "InvertFeatures",
+    "MaximizeActivation",
     "RemoveJpeg",
     "SuperResolve",
     "Task",
