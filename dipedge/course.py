@@ -6,12 +6,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dipedge.arrays import Picture
 from dipedge.engines.base import Engine, Program, State
 from dipedge.result import FitResult, Step, StopReason
+
+if TYPE_CHECKING:
+    from dipedge.given import Given
 
 Clock = Callable[[], float]  # seconds since something began
 
@@ -47,12 +50,12 @@ class Course:
         return program.estimate() if self.kept is None else self.kept.kept
 
     def result(
-        self, picture: Picture, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
+        self, given: Given, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
     ) -> FitResult:
         """What ``FitResult`` says of it; its last step has the reason."""
-        last = self.last
+        last, (image, parts) = self.last, given.answer(estimate)
         return FitResult(
-            image=picture.give_back(estimate),
+            image=image,
             reason=last.reason,
             steps=last.index,
             seconds=seconds,
@@ -62,6 +65,7 @@ class Course:
             device=engine.device(),
             chosen_step=self.chosen_step,
             state=state,
+            parts=parts,
         )
 
 

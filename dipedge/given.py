@@ -11,9 +11,10 @@ import numpy as np
 
 from dipedge import arrays, images
 from dipedge.course import Clock, Course, commonest
-from dipedge.engines.base import Settings
+from dipedge.engines.base import Program, Settings
+from dipedge.errors import InputError
 from dipedge.result import FitResult, FittedMember, StopReason
-from dipedge.tasks import Inpaint, Task
+from dipedge.tasks import BaseTask, Inpaint, Task
 from dipedge.tiles import Grid, Tiles, chosen_grid
 
 
@@ -50,14 +51,18 @@ class Given:
     """A picture of a call, checked, and its fits.
 
     Args:
+        task: what it is fitted for.
         picture: as ``arrays.read`` gives it.
         mask: bool [H, W], True = known, or None.
+        z: the network's input [H, W, 3], where that is a picture of the user's, or None.
         grid: how it is cut into tiles, or None.
     """
 
+    task: Task
     picture: arrays.Picture
-    mask: np.ndarray | None
-    grid: Grid | None
+    mask: np.ndarray | None = None
+    z: np.ndarray | None = None
+    grid: Grid | None = None
     jobs: list[Job] = field(default_factory=list)
     clock: Clock | None = None  # since its first fit began
     seconds: float = 0.0  # until its last fit ended
@@ -67,12 +72,40 @@ class Given:
     @property
     def piece(self) -> tuple[int, int, int]:
         """Shape [H, W, C] of what one program fits: the picture, or a tile of it."""
-        return self.picture.shape if self.grid is None else (*self.grid.shape, self.picture.shape[2])
+        if self.grid is None:
+            return self.task.target_shape(self.picture.shape)
+        return (*self.grid.shape, self.picture.shape[2])
 
     @property
     def known(self) -> float:
         """Share of the pixels that the data term counts."""
         return 1.0 if self.mask is None else float(self.mask.mean())
+
+    def prepare(
+        self, program: Program, place: tuple[slice, slice] | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Hands target, mask and z to a program; the first two come back.
+
+        Args:
+            program: compiled for ``piece``.
+            place: rows and columns of a tile, or None for the whole picture.
+        """
+        if place is None:
+            target, mask, z = self.task.target(self.picture.pixels), self.mask, self.z
+        else:
+            target = self.picture.window(*place)
+            mask, z = (None if whole is None else whole[place] for whole in (self.mask, self.z))
+        program.set_target(target, mask)
+        if z is not None:
+            program.set_input(z)
+        return target, mask
+
+    def answer(self, estimate: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
+        """The answer in the kind of the picture, and its parts."""
+        if type(self.task).answer is BaseTask.answer:  # needs no pixels, which of a large picture are many
+            return self.picture.give_back(estimate), {}
+        answer = self.task.answer(estimate, self.picture.pixels)
+        return self.picture.give_back(answer.image), answer.parts
 
     def settle(self) -> None:
         """Adds up the estimates of fits that ended, in the order of seeds, and lets go of them.
@@ -101,9 +134,11 @@ class Given:
             if job.estimate is not None:
                 self._add(job)
         results = [job.result for job in counted]
+        image, parts = self.answer(self._sum / len(counted))
         whole = len(counted) == len(self.jobs) and counted[0].ended
         return FitResult(
-            image=self.picture.give_back(self._sum / len(counted)),
+            image=image,
+            parts=parts,
             reason=commonest(one.reason for one in results) if whole else StopReason.INTERRUPTED,
             steps=sum(one.steps for one in results),
             seconds=self.seconds,
@@ -129,16 +164,47 @@ def read_picture(image: Any, name: str) -> arrays.Picture:
 
 
 def read_given(task: Task, image: Any, name: str, tiles: Tiles | str | None) -> Given:
-    """A picture, its mask and how it is cut; all that can be wrong with them is known then.
+    """A picture, its mask, its z and how it is cut; all that can be wrong with them is known then.
 
     Raises:
-        InputError: a picture or mask that cannot be used, or a tile that lies wholly in a hole of the mask.
+        InputError: a picture, mask or flash picture that cannot be used, no picture where one is needed or
+            one where none is, or a tile that lies wholly in a hole of the mask.
     """
-    picture, mask = read_picture(image, name), None
+    picture = _begun_from(task, image, name)
+    mask = z = grid = None
     if isinstance(task, Inpaint):
         mask, name = task.mask, "mask"
         if isinstance(mask, str | os.PathLike):
             mask, name = images.open_image(mask), str(mask)
         mask = arrays.read_mask(mask, picture.shape, name)
-    scale, block = task.data_term.scale, task.block
-    return Given(picture, mask, chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask))
+    if task.input_image is not None:
+        z = _read_z(task, picture.shape)
+    if task.pieces:
+        scale, block = task.data_term.scale, task.block
+        grid = chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask)
+    return Given(task, picture, mask, z, grid)
+
+
+def _begun_from(task: Task, image: Any, name: str) -> arrays.Picture:
+    """The picture that a fit begins from, or a black one in 8 bits where the task begins from none."""
+    if task.needs_picture:
+        if image is None:
+            raise InputError(f"no {name} was given; task {task.name!r} needs one")
+        return read_picture(image, name)
+    if image is not None:
+        raise InputError(f"{name} was given; task {task.name!r} begins from none")
+    from PIL import Image
+
+    return arrays.read(Image.fromarray((255 * task.blank()).astype(np.uint8)), name)
+
+
+def _read_z(task: Task, shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture that is the network's input, [H, W, 3]; a grey one in three equal channels."""
+    found = read_picture(task.input_image, task.name)
+    if found.shape[:2] != shape[:2]:
+        size, needed = (" x ".join(map(str, sides[:2])) for sides in (found.shape, shape))
+        raise InputError(f"{task.name} picture is {size}; it must be as large as the picture, {needed}")
+    pixels = found.pixels
+    if float(np.ptp(pixels, axis=(0, 1)).max()) == 0:  # statistics of constant layers are none
+        raise InputError(f"{task.name} picture has one colour everywhere; there is nothing in it to go by")
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*shape[:2], 3)))

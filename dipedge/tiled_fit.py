@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,17 +27,16 @@ from dipedge.errors import OutOfMemoryError
 from dipedge.fit import Fitting, fit_together
 from dipedge.result import FitResult, FittedTile, Step, StopReason
 from dipedge.stopping import Rule
-from dipedge.tiles import Grid
+
+if TYPE_CHECKING:
+    from dipedge.given import Given
 
 
 class TiledFit:
     """One picture's answer, as far as it has come.
 
     Args:
-        picture: as ``arrays.read`` gives it.
-        mask: bool [H, W], True = known, or None.
-        grid: of the picture.
-        scale: how many times larger the answer is.
+        given: the picture, with its mask and its grid.
         later: fits of the same picture that will follow this one, and share its deadline.
 
     Attributes:
@@ -48,15 +48,14 @@ class TiledFit:
         OutOfMemoryError: the answer alone needs more memory than there is.
     """
 
-    def __init__(
-        self, picture: arrays.Picture, mask: np.ndarray | None, grid: Grid, scale: int, later: int = 0
-    ) -> None:
-        self._picture, self._mask = picture, mask
+    def __init__(self, given: Given, later: int = 0) -> None:
+        self._given, self._picture = given, given.picture
+        grid, scale = given.grid, given.task.data_term.scale
         self._places = list(grid.places())
         enlarged = grid.enlarged(scale)
         self._answer_places, self._weights = list(enlarged.places()), list(enlarged.weights())
         self._grid, self._later = grid, later
-        height, width, channels = picture.shape
+        height, width, channels = given.picture.shape
         self.estimate = _zeros((height * scale, width * scale, channels))
         self.tiles: list[FittedTile] = []
         self.history: list[float] = []
@@ -95,9 +94,7 @@ class TiledFit:
             fittings = []
             for index, member in enumerate(members, start):
                 rows, columns = self._places[index]
-                mask = None if self._mask is None else self._mask[rows, columns]
-                target = self._picture.window(rows, columns)
-                member.set_target(target, mask)
+                target, mask = self._given.prepare(member, (rows, columns))
                 fitting = Fitting(
                     member,
                     stop,
@@ -201,8 +198,10 @@ class TiledFit:
         """What ``FitResult`` says of all tiles together."""
         begun = [tile for tile in self.tiles if tile.steps > 0]
         interrupted = any(tile.reason is StopReason.INTERRUPTED for tile in self.tiles)
+        image, parts = self._given.answer(self.estimate)
         return FitResult(
-            image=self._picture.give_back(self.estimate),
+            image=image,
+            parts=parts,
             reason=StopReason.INTERRUPTED if interrupted else commonest(tile.reason for tile in begun),
             steps=self._steps(),
             seconds=seconds,
