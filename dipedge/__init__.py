@@ -23,11 +23,22 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.metrics import psnr, ssim
     from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
-    from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+    from dipedge.priors import (
+        Fourier,
+        GivenImage,
+        HazePriors,
+        Hourglass,
+        Level,
+        Meshgrid,
+        Noise,
+        Prior,
+        dip,
+        pip,
+    )
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import Dehaze, Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -51,6 +62,7 @@ _HOMES = {
     "dipedge.priors": (
         "Fourier",
         "GivenImage",
+        "HazePriors",
         "Hourglass",
         "Level",
         "Meshgrid",
@@ -62,7 +74,15 @@ _HOMES = {
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": (
+        "Dehaze",
+        "Denoise",
+        "Enhance",
+        "FlashNoFlash",
+        "Inpaint",
+        "RemoveJpeg",
+        "SuperResolve",
+    ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -70,6 +90,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Adam",
     "Deadline",
+    "Dehaze",
     "Denoise",
     "DipedgeError",
     "Discrepancy",
@@ -84,6 +105,7 @@ __all__ = [
     "FlashNoFlash",
     "Fourier",
     "GivenImage",
+    "HazePriors",
     "Hourglass",
     "Inpaint",
     "InputError",

@@ -108,7 +108,9 @@ def guided_coefficients(
     for one in range(channels):
         for other in range(one, channels):
             product = box_mean(guide[..., one] * guide[..., other], radius)
-            spread[..., one, other] = spread[..., other, one] = product - centre[..., one] * centre[..., other]
+            spread[..., one, other] = spread[..., other, one] = (
+                product - centre[..., one] * centre[..., other]
+            )
     spread += eps * np.eye(channels)
     slope = np.linalg.solve(spread, together[..., None])[..., 0]
     offset = level - (slope * centre).sum(axis=2)

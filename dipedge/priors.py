@@ -20,7 +20,7 @@ separate evaluation mode.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from dipedge.errors import InputError
 
@@ -281,6 +281,8 @@ class HazePriors:
     learned: tuple[bool, ...] = (False,)
     pass_steps: int = 4000
     name: str = "custom"
+    encoding: ClassVar[None] = None  # each part has its own
+    weight_noise: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.learned) <= 4:

@@ -33,6 +33,7 @@ LAYERS = (
         "optimisers",
         "tiles",
         "objectives",
+        "haze",
         "kernels",
         "_native",
     },
@@ -41,7 +42,8 @@ LAYERS = (
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
-    "objectives": {"tasks", "kernels"},
+    "objectives": {"tasks", "haze", "kernels"},
+    "tasks": {"haze"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "export": {"engines"},

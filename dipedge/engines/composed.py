@@ -108,7 +108,9 @@ class ComposedProgram:
 
     def forward(self) -> np.ndarray:
         """Always refused: the halves of a step belong to the parts."""
-        raise EngineError("a fit of several parts has an objective of its own; it cannot be stepped in halves")
+        raise EngineError(
+            "a fit of several parts has an objective of its own; it cannot be stepped in halves"
+        )
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
         """As ``forward``."""

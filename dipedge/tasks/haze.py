@@ -44,7 +44,11 @@ class Dehaze(BaseTask):
     pieces: ClassVar[bool] = False  # tiles would each find an airlight of their own
 
     def __post_init__(self) -> None:
-        if isinstance(self.longest, bool) or not isinstance(self.longest, numbers.Integral) or self.longest < 64:
+        if (
+            isinstance(self.longest, bool)
+            or not isinstance(self.longest, numbers.Integral)
+            or self.longest < 64
+        ):
             raise InputError(f"longest is {self.longest!r}; it must be a whole number of pixels, 64 or more")
         if self.airlight is not None:
             object.__setattr__(self, "airlight", _colour(self.airlight))
