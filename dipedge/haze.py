@@ -126,7 +126,7 @@ def guided_filter(
 
 
 def resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """[H, W, ...] at another size: each axis by exact means over areas on the way down, linearly on the way up.
+    """[H, W, ...] at another size: along each axis means over areas on the way down, linear on the way up.
 
     Means over areas keep colours and take noise away; the picture of a fit needs no more. Pixels are squares,
     so that their centres stay where they were.
@@ -164,10 +164,10 @@ def reduced_size(height: int, width: int, longest: int, least: int = 16) -> tupl
 def refined(transmission: np.ndarray, pixels: np.ndarray, longest: int) -> np.ndarray:
     """A transmission [h, w] with the edges of a picture [H, W, C] that may be larger: [H, W] in [.1, 1].
 
-    The guided filter's coefficients are slow over the picture, so they are found at ``longest`` pixels a side at
-    most and enlarged; only then the full picture comes in ("Fast Guided Filter"). Two dozen megapixels so need
-    no more memory than a handful of copies of the picture. In a picture larger than the published ones the
-    window is the same share of it as it was of those.
+    The guided filter's coefficients are slow over the picture, so they are found at ``longest`` pixels a side
+    at most and enlarged; only then the full picture comes in ("Fast Guided Filter"). Two dozen megapixels so
+    need no more memory than a handful of copies of the picture. In a picture larger than the published ones
+    the window is the same share of it as it was of those.
     """
     full, size = pixels.shape[:2], reduced_size(*pixels.shape[:2], longest)
     radius = max(1, round(RADIUS * max(size) / min(max(full), PUBLISHED_SIDE)))
@@ -186,6 +186,6 @@ def hazy(clear: np.ndarray, transmission: np.ndarray, light: np.ndarray) -> np.n
 
 
 def cleared(pixels: np.ndarray, transmission: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """J = (I - (1-t)*A)/t, clipped to [0, 1]: [H, W, C] of I [H, W, C], t [H, W] > 0 and A [C] or [H, W, C]."""
+    """J = (I - (1-t)*A)/t, clipped to [0, 1]; shapes as in ``hazy``, t above 0."""
     share = transmission[..., None]
     return ((pixels - (1 - share) * light) / share).clip(0, 1)

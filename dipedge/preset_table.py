@@ -3,8 +3,8 @@
 Sources: "DIP paper" is Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior" (section "Technical details");
 "DIP code" are its authors' published notebooks; "PIP code" is the published implementation of Shabtay,
 Schwartz, Giryes, "PIP: Positional-encoding Image Prior". Where a paper and its code differ the row follows
-the code. "Double-DIP code" is that of Gandelsman, Shocher, Irani, "Double-DIP: Unsupervised Image Decomposition
-via Coupled Deep-Image-Priors".
+the code. "Double-DIP code" is that of Gandelsman, Shocher, Irani, "Double-DIP: Unsupervised Image
+Decomposition via Coupled Deep-Image-Priors".
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _library(depth: int) -> Row:
 
 
 def _haze(name: str, kernel: int, encoding: Encoding, light: Encoding, jitter: float) -> Row:
-    """Double-DIP's passes: with the airlight of the dark channel, then from the clear picture, learning it."""
+    """Double-DIP: a pass with the dark channel's airlight, then one from the clear picture that learns it."""
     network = Hourglass(levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), kernel, kernel))
     picture, transmission, airlight = (
         Prior(z, network, noise, name=name)

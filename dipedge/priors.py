@@ -306,7 +306,7 @@ class HazePriors:
         return found | ({"airlight": (self.airlight, channels)} if self.airlight is not None else {})
 
     def parameter_shapes(self, out_channels: int) -> dict[str, tuple[int, ...]]:
-        """Every learned tensor's shape by name, ``picture.NAME`` and so on, of an estimate of 2C + 1 channels."""
+        """Every learned tensor's shape by name, ``PART.NAME``, for an estimate of 2C + 1 channels."""
         return {
             f"{part}.{name}": shape
             for part, (prior, channels) in self.parts(out_channels // 2).items()

@@ -5,9 +5,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from dipedge.objectives import objective_for
-from dipedge.objectives.haze import ANCHOR_STEPS, smoothness
-from dipedge.tasks import Dehaze
+from dipedge.objectives import objective_for  # noqa: E402
+from dipedge.objectives.haze import ANCHOR_STEPS, smoothness  # noqa: E402
+from dipedge.tasks import Dehaze  # noqa: E402
 
 
 def reference_smoothness(x):

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from dipedge.cli.dehaze import dehaze
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
 from dipedge.errors import DipedgeError, EngineFallbackWarning
@@ -81,6 +82,9 @@ def flash(
 ) -> FlashNoFlash:
     """Denoises a picture taken without a flash by one taken with it."""
     return FlashNoFlash(flash)
+
+
+app.command()(dehaze)
 
 
 @app.command()

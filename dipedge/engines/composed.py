@@ -31,8 +31,8 @@ class ComposedProgram:
     ``average``, ``output``, ``loss`` and ``step`` are those of the whole.
 
     Args:
-        parts: name -> program, all of one height and width, in the order of the stack. They are this program's
-            from now on, and closed with it.
+        parts: name -> program, all of one height and width, in the order of the stack. They are this
+            program's from now on, and closed with it.
         objective: of the stacked estimate.
     """
 

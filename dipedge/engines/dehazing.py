@@ -109,7 +109,7 @@ class DehazeProgram(ComposedProgram):
         return stack
 
     def state(self, prefix: str = "") -> State:
-        """As ``ComposedProgram.state``; after the first pass also ``before/transmission`` and ``/airlight``."""
+        """As ``ComposedProgram.state``, and what earlier passes found as ``before/...``."""
         found = super().state(prefix)
         if self._before is not None:
             pairs = zip(BEFORE, self._before, strict=True)
@@ -120,7 +120,7 @@ class DehazeProgram(ComposedProgram):
         """Sets what is given and keeps the rest; a full state continues bit for bit, in its pass.
 
         Raises:
-            InputError: as ``ComposedProgram.load_state``, or a later pass without what the earlier ones found.
+            InputError: as ``ComposedProgram.load_state``, or a later pass without what earlier ones found.
         """
         rest = {key: values for key, values in state.items() if key not in BEFORE}
         if "step" in state:

@@ -1,4 +1,4 @@
-"""The loss of dehazing in plain numpy, with gradients written by hand, so that no engine needs PyTorch for it.
+"""The loss of dehazing in plain numpy, with gradients by hand, so that no engine needs PyTorch for it.
 
     MSE(t*J + (1-t)*A, I) + .005*smooth(t) [+ .1*smooth(A) + MSE(A, A0) in the first 1000 steps]
     smooth(x) = MSE(g, m),  g = mean of x's channels,  m = mean of g over 5 x 5 pixels
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from dipedge import haze
 from dipedge.tasks.haze import Dehaze
 
 SMOOTH_TRANSMISSION = 0.005
