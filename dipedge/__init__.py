@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.priors import (
         Fourier,
         GivenImage,
+        HazePriors,
         Hourglass,
         Level,
         Meshgrid,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
     from dipedge.tasks import (
+        Dehaze,
         Denoise,
         Enhance,
         FlashNoFlash,
@@ -78,6 +80,7 @@ _HOMES = {
     "dipedge.priors": (
         "Fourier",
         "GivenImage",
+        "HazePriors",
         "Hourglass",
         "Level",
         "Meshgrid",
@@ -98,6 +101,7 @@ _HOMES = {
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
     "dipedge.tasks": (
+        "Dehaze",
         "Denoise",
         "Enhance",
         "FlashNoFlash",
@@ -114,6 +118,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Adam",
     "Deadline",
+    "Dehaze",
     "Denoise",
     "DipedgeError",
     "Discrepancy",
@@ -128,6 +133,7 @@ __all__ = [
     "FlashNoFlash",
     "Fourier",
     "GivenImage",
+    "HazePriors",
     "Hourglass",
     "Inpaint",
     "InputError",

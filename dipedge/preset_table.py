@@ -3,14 +3,27 @@
 Sources: "DIP paper" is Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior" (section "Technical details");
 "DIP code" are its authors' published notebooks; "PIP code" is the published implementation of Shabtay,
 Schwartz, Giryes, "PIP: Positional-encoding Image Prior". Where a paper and its code differ the row follows
-the code.
+the code. "Double-DIP code" is that of Gandelsman, Shocher, Irani, "Double-DIP: Unsupervised Image
+Decomposition via Coupled Deep-Image-Priors".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+from dipedge.priors import (
+    Encoding,
+    Fourier,
+    GivenImage,
+    HazePriors,
+    Hourglass,
+    Level,
+    Meshgrid,
+    Noise,
+    Prior,
+    dip,
+    pip,
+)
 
 AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 0.99"
 
@@ -19,7 +32,7 @@ AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 
 class Row:
     """One line of the table, as published."""
 
-    prior: Prior
+    prior: Prior | HazePriors
     steps: int
     source: str
     learning_rate: float = 0.01
@@ -73,6 +86,21 @@ def _library(depth: int) -> Row:
     network = replace(LIBRARY_NET, levels=LIBRARY_NET.levels[:depth])
     prior = replace(_dip(network, 0.0, Noise(1)), weight_noise=WEIGHT_NOISE)
     return Row(prior, 3001, f"DIP code, inpainting, library; depth {depth}")
+
+
+def _haze(name: str, kernel: int, encoding: Encoding, light: Encoding, jitter: float) -> Row:
+    """Double-DIP: a pass with the dark channel's airlight, then one from the clear picture that learns it."""
+    network = Hourglass(levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), kernel, kernel))
+    picture, transmission, airlight = (
+        Prior(z, network, noise, name=name)
+        for z, noise in ((encoding, jitter), (encoding, 0.0), (light, jitter))
+    )
+    priors = HazePriors(picture, transmission, airlight, learned=(False, True), pass_steps=4000, name=name)
+    source = {
+        "dip": "Double-DIP code, dehazing",
+        "pip": "PIP paper, Double-PIP: Double-DIP's with PIP's nets",
+    }
+    return Row(priors, 8000, source[name], 0.001, AVERAGE)
 
 
 _DENOISING = Row(pip(), 1800, "PIP code, denoising", 0.01, AVERAGE, True, stops_itself=True)
@@ -135,5 +163,7 @@ TABLE: dict[tuple[str, str, str], Row] = {
     ("activate", "", "dip"): Row(
         _dip(ACTIVATION_NET, 0.03), 3100, "DIP code, activation maximization", 0.001
     ),
+    ("dehaze", "", "dip"): _haze("dip", 3, Noise(8, centred=True), Meshgrid(4), 1 / 30),
+    ("dehaze", "", "pip"): _haze("pip", 1, Fourier(), Fourier(), 0.0),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
 }

@@ -7,8 +7,8 @@ kernels are all 1x1 with Fourier features of the coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 from dipedge.errors import InputError
 from dipedge.networks import Hourglass, Level, Network, Pixels, ResNet, Shapes, UNet, one_of
@@ -16,17 +16,23 @@ from dipedge.networks import Hourglass, Level, Network, Pixels, ResNet, Shapes, 
 
 @dataclass(frozen=True)
 class Noise:
-    """z drawn once from U(0, scale), kept for the whole fit (published ``get_noise``)."""
+    """z drawn once and kept for the whole fit (published ``get_noise``): from U(0, scale), or if ``centred``
+    from U(-scale/2, scale/2) (Double-DIP)."""
 
     channels: int = 32
     scale: float = 0.1
+    centred: bool = False
 
 
 @dataclass(frozen=True)
 class Meshgrid:
-    """z = two channels of coordinates in [0, 1]: column j/(W-1), then row i/(H-1)."""
+    """z = two channels of coordinates in [0, 1]: column j/(W-1), then row i/(H-1); ``repeats`` such pairs."""
 
-    channels: int = field(default=2, init=False)
+    repeats: int = 1
+
+    @property
+    def channels(self) -> int:
+        return 2 * self.repeats
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,62 @@ class Prior:
                 count *= side
             total += count
         return total
+
+
+@dataclass(frozen=True)
+class HazePriors:
+    """The priors of one dehazing, whose three networks are fitted together (Double-DIP, Double-PIP).
+
+    Args:
+        picture: of the clear picture J.
+        transmission: of t.
+        airlight: of A; None where A is never learned.
+        learned: for each pass whether A is learned in it, or held at what it began from. A pass after the
+            first begins with new networks, and with the clear picture of the pass before it as the hazy one.
+        pass_steps: optimiser steps of a pass; all that come later belong to the last one.
+        name: a word for messages and files.
+
+    Raises:
+        InputError: no pass, a pass that learns A without a prior for it, or fewer than one step.
+    """
+
+    picture: Prior
+    transmission: Prior
+    airlight: Prior | None = None
+    learned: tuple[bool, ...] = (False,)
+    pass_steps: int = 4000
+    name: str = "custom"
+    encoding: ClassVar[None] = None  # each part has its own
+    weight_noise: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.learned) <= 4:
+            raise InputError(f"learned is {self.learned}; it must have an entry for each of 1 to 4 passes")
+        if any(self.learned) and self.airlight is None:
+            raise InputError("learned asks for passes that learn the airlight; it has no prior")
+        if self.pass_steps < 1:
+            raise InputError(f"pass_steps is {self.pass_steps}; it must be 1 or more")
+
+    def over(self, steps: int) -> HazePriors:
+        """These priors with passes as long as ``steps`` in all allow."""
+        return replace(self, pass_steps=max(1, -(-steps // len(self.learned))))
+
+    def parts(self, channels: int) -> dict[str, tuple[Prior, int]]:
+        """Name -> prior and channels of its output, in the order of the stacked estimate.
+
+        Args:
+            channels: of the picture.
+        """
+        found = {"picture": (self.picture, channels), "transmission": (self.transmission, 1)}
+        return found | ({"airlight": (self.airlight, channels)} if self.airlight is not None else {})
+
+    def parameter_shapes(self, out_channels: int) -> dict[str, tuple[int, ...]]:
+        """Every learned tensor's shape by name, ``PART.NAME``, for an estimate of 2C + 1 channels."""
+        return {
+            f"{part}.{name}": shape
+            for part, (prior, channels) in self.parts(out_channels // 2).items()
+            for name, shape in prior.parameter_shapes(channels).items()
+        }
 
 
 def dip() -> Prior:

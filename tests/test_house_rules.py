@@ -34,6 +34,7 @@ LAYERS = (
         "optimisers",
         "tiles",
         "objectives",
+        "haze",
         "kernels",
         "_native",
     },
@@ -43,7 +44,8 @@ LAYERS = (
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
     "priors": {"networks"},
-    "objectives": {"tasks", "kernels"},
+    "objectives": {"tasks", "haze", "kernels"},
+    "tasks": {"haze"},
     "models": {"models", "tasks"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},

@@ -140,9 +140,10 @@ def initial_input(encoding: Encoding, shape: tuple[int, ...], seed: int) -> np.n
     if isinstance(encoding, Noise):
         words = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, NOISE_STREAM]
         stream = np.random.RandomState(words)
-        return _uniform(stream, 0.0, encoding.scale, (height, width, encoding.channels))
+        low = -encoding.scale / 2 if encoding.centred else 0.0
+        return _uniform(stream, low, low + encoding.scale, (height, width, encoding.channels))
     if isinstance(encoding, Meshgrid):
-        return _meshgrid(height, width)
+        return np.tile(_meshgrid(height, width), encoding.repeats)
     if isinstance(encoding, Fourier):
         return fourier_features(initial_frequencies(encoding), height, width)
     if isinstance(encoding, NoInput):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dipedge.tasks.base import Answer, BaseTask, DataTerm
 from dipedge.tasks.features import InvertFeatures, MaximizeActivation
 from dipedge.tasks.flash import FlashNoFlash
+from dipedge.tasks.haze import Dehaze
 from dipedge.tasks.restoration import SCALES, Denoise, Enhance, Inpaint, RemoveJpeg, SuperResolve
 
 Task = BaseTask
@@ -19,6 +20,7 @@ __all__ = [
     "Answer",
     "BaseTask",
     "DataTerm",
+    "Dehaze",
     "Denoise",
     "Enhance",
     "FlashNoFlash",
