@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from dipedge import encoders
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -21,13 +22,22 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.metrics import psnr, ssim
-    from dipedge.optimisers import Adam, Muon
+    from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import (
+        Denoise,
+        Encoders,
+        Enhance,
+        FlashNoFlash,
+        Inpaint,
+        MatchText,
+        RemoveJpeg,
+        SuperResolve,
+    )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -35,6 +45,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
+    "dipedge": ("encoders",),  # modules that are public as a whole
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -46,7 +57,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.metrics": ("psnr", "ssim"),
-    "dipedge.optimisers": ("Adam", "Muon"),
+    "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
         "Fourier",
@@ -62,7 +73,16 @@ _HOMES = {
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": (
+        "Denoise",
+        "Encoders",
+        "Enhance",
+        "FlashNoFlash",
+        "Inpaint",
+        "MatchText",
+        "RemoveJpeg",
+        "SuperResolve",
+    ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -73,6 +93,7 @@ __all__ = [
     "Denoise",
     "DipedgeError",
     "Discrepancy",
+    "Encoders",
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
@@ -88,6 +109,8 @@ __all__ = [
     "Inpaint",
     "InputError",
     "Level",
+    "Madgrad",
+    "MatchText",
     "MaxSteps",
     "Meshgrid",
     "Muon",
@@ -105,6 +128,7 @@ __all__ = [
     "VarianceWindow",
     "__version__",
     "dip",
+    "encoders",
     "fit_steps",
     "get_engine",
     "pip",
@@ -119,7 +143,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = import_module(f"dipedge.{name}") if home == "dipedge" else getattr(import_module(home), name)
     globals()[name] = value  # the next look-up no longer comes here
     return value
 

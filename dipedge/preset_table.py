@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dipedge.optimisers import Madgrad, Optimiser
 from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
 
 AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 0.99"
@@ -22,11 +23,12 @@ class Row:
     prior: Prior
     steps: int
     source: str
-    learning_rate: float = 0.01
+    learning_rate: float = 0.01  # Adam's
     average: float = 0.0
     backtrack: bool = False
     stops_itself: bool = False  # whether quality "balanced" and "fast" end by themselves
     noiseless: bool = False  # whether there is no noise at whose level a fit could end
+    other: Optimiser | None = None  # instead of Adam
 
 
 def levels(channels: tuple[int, ...], skips: int | tuple[int, ...], down: int, up: int) -> tuple[Level, ...]:
@@ -113,4 +115,12 @@ TABLE: dict[tuple[str, str, str], Row] = {
     ("enhance", "", "dip"): Row(_dip(Hourglass(), 0.0), 500, "DIP paper, image enhancement"),
     ("enhance", "", "pip"): Row(pip(), 500, "ours: DIP's row with PIP's net"),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
+    # Frequencies 1, 2, 4 .. 128. The published net resamples by cubic convolution and learns offsets at its
+    # convolutions; this is the plain one of all other tasks, in the published width and depth.
+    ("text", "", "pip"): Row(
+        Prior(Fourier(highest=128.0), Hourglass(levels((192,) * 6, 4, 1, 1)), name="pip"),
+        700,
+        "PIP code, CLIP inversion",
+        other=Madgrad(),
+    ),
 }

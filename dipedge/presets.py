@@ -80,7 +80,7 @@ def preset(
     plain = not isinstance(prior, Prior) or prior in (dip(), pip())
     published = Preset(
         prior=row.prior if plain else prior,
-        optimiser=Adam(row.learning_rate),
+        optimiser=row.other or Adam(row.learning_rate),
         steps=row.steps,
         average=row.average,
         stop=MaxSteps(row.steps),

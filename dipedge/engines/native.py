@@ -16,7 +16,14 @@ from functools import partial
 import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
-from dipedge.engines.checks import check_state, check_subsampled, checked_input, checked_target
+from dipedge.engines.checks import (
+    check_optimiser,
+    check_state,
+    check_subsampled,
+    checked_input,
+    checked_target,
+    why_not_fitted_to_text,
+)
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
@@ -117,8 +124,8 @@ class NativeEngine:
     name = "native"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """Always None: every hourglass with every data term runs natively."""
-        return None
+        """None for every hourglass with every data term; not for text, whose optimiser is torch's alone."""
+        return why_not_fitted_to_text(self.name, task)
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
@@ -126,7 +133,7 @@ class NativeEngine:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for;
+            EngineError: ``Madgrad``; ``settings.subsample`` with a prior or task it is not for;
                 a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
                 does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
@@ -141,6 +148,7 @@ class NativeEngine:
         if not 1 <= threads <= 1024:
             raise InputError(f"threads is {threads}; it must be 1 to 1024")
         check_subsampled(prior, task, settings)
+        check_optimiser(self.name, settings.optimiser)
         bf16 = uses_bf16(settings.precision)
         with _memory_errors():
             return NativeProgram(prior, task, shape, settings, threads, bf16)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dipedge.engines.base import Settings
-from dipedge.engines.checks import check_subsampled
+from dipedge.engines.checks import check_optimiser, check_subsampled
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import Prior
 from dipedge.tasks import Task
@@ -137,6 +137,7 @@ class TritonEngine:
         if len(shape) != 3 or min(shape) < 1:
             raise InputError(f"shape is {shape}; it must be (H, W, C) with sides of 1 or more")
         check_subsampled(prior, task, own)
+        check_optimiser(self.name, own.optimiser)
         asked = (prior, task, shape, settings, PRECISIONS[own.precision])
         needed = TritonFits(*asked, torch.device("meta"), self._library).bytes
         self._check_memory(needed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dipedge.tasks.base import Answer, BaseTask, DataTerm
 from dipedge.tasks.flash import FlashNoFlash
 from dipedge.tasks.restoration import SCALES, Denoise, Enhance, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks.text import Encoders, MatchText
 
 Task = BaseTask
 
@@ -19,9 +20,11 @@ __all__ = [
     "BaseTask",
     "DataTerm",
     "Denoise",
+    "Encoders",
     "Enhance",
     "FlashNoFlash",
     "Inpaint",
+    "MatchText",
     "RemoveJpeg",
     "SuperResolve",
     "Task",
