@@ -28,7 +28,7 @@ class TorchOptimiser(Protocol):
         """Forgets all gradients."""
 
     def moments(self, name: str) -> dict[str, torch.Tensor]:
-        """What is kept of a parameter, each of its shape, to be read and set; keys as in a program's state."""
+        """What is kept of a parameter, each of its shape, to be read and set; named as in a state."""
 
     def set_steps(self, steps: int) -> None:
         """Sets how many steps have been made: bias corrections and falling rates count them."""

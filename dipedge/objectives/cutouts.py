@@ -91,7 +91,7 @@ def _moves(count: int, random: np.random.Generator) -> np.ndarray:
 
 
 def _skews(count: int, random: np.random.Generator) -> np.ndarray:
-    """Homographies [N, 3, 3], of the same direction, that bring corners moved inwards back to their places."""
+    """Homographies [N, 3, 3], of the same direction, that bring corners moved inwards back to theirs."""
     corners = np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
     inwards = CORNERS * random.random((count, 4, 2)) * _chosen(count, SKEW, random)[:, None, None]
     taken_from = corners * (1 - inwards)

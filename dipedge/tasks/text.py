@@ -156,7 +156,7 @@ def _prompts(argument: str, given: Any) -> tuple[tuple[str, float], ...]:
     for entry in given:
         text, weight = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (entry, 1.0)
         if not isinstance(text, str) or not text.strip():
-            raise InputError(f"{argument} holds {entry!r:.60}; each entry must be a text, or (text, weight)")
+            raise InputError(f"{argument} holds {text!r:.60}; each entry must be a text, or (text, weight)")
         known = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
         if not known or not 0 < weight < math.inf:
             raise InputError(f"{argument} gives {text!r:.60} the weight {weight!r}; it must be above 0")
