@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from dipedge import encoders
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.metrics import psnr, ssim
-    from dipedge.optimisers import Adam, Muon
+    from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import (
         Fourier,
@@ -49,10 +50,12 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.tasks import (
         Dehaze,
         Denoise,
+        Encoders,
         Enhance,
         FlashNoFlash,
         Inpaint,
         InvertFeatures,
+        MatchText,
         MaximizeActivation,
         RemoveJpeg,
         SuperResolve,
@@ -64,6 +67,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
+    "dipedge": ("encoders",),  # modules that are public as a whole
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -75,7 +79,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.metrics": ("psnr", "ssim"),
-    "dipedge.optimisers": ("Adam", "Muon"),
+    "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
         "Fourier",
@@ -103,10 +107,12 @@ _HOMES = {
     "dipedge.tasks": (
         "Dehaze",
         "Denoise",
+        "Encoders",
         "Enhance",
         "FlashNoFlash",
         "Inpaint",
         "InvertFeatures",
+        "MatchText",
         "MaximizeActivation",
         "RemoveJpeg",
         "SuperResolve",
@@ -122,6 +128,7 @@ __all__ = [
     "Denoise",
     "DipedgeError",
     "Discrepancy",
+    "Encoders",
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
@@ -139,6 +146,8 @@ __all__ = [
     "InputError",
     "InvertFeatures",
     "Level",
+    "Madgrad",
+    "MatchText",
     "MaxSteps",
     "MaximizeActivation",
     "Meshgrid",
@@ -161,6 +170,7 @@ __all__ = [
     "VarianceWindow",
     "__version__",
     "dip",
+    "encoders",
     "fit_steps",
     "get_engine",
     "pip",
@@ -181,7 +191,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = import_module(f"dipedge.{name}") if home == "dipedge" else getattr(import_module(home), name)
     globals()[name] = value  # the next look-up no longer comes here
     return value
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dipedge.optimisers import Madgrad, Optimiser
 from dipedge.priors import (
     Encoding,
     Fourier,
@@ -35,11 +36,12 @@ class Row:
     prior: Prior | HazePriors
     steps: int
     source: str
-    learning_rate: float = 0.01
+    learning_rate: float = 0.01  # Adam's
     average: float = 0.0
     backtrack: bool = False
     stops_itself: bool = False  # whether quality "balanced" and "fast" end by themselves
     noiseless: bool = False  # whether there is no noise at whose level a fit could end
+    other: Optimiser | None = None  # instead of Adam
 
 
 def levels(channels: tuple[int, ...], skips: int | tuple[int, ...], down: int, up: int) -> tuple[Level, ...]:
@@ -166,4 +168,12 @@ TABLE: dict[tuple[str, str, str], Row] = {
     ("dehaze", "", "dip"): _haze("dip", 3, Noise(8, centred=True), Meshgrid(4), 1 / 30),
     ("dehaze", "", "pip"): _haze("pip", 1, Fourier(), Fourier(), 0.0),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
+    # Frequencies 1, 2, 4 .. 128. The published net resamples by cubic convolution and learns offsets at its
+    # convolutions; this is the plain one of all other tasks, in the published width and depth.
+    ("text", "", "pip"): Row(
+        Prior(Fourier(highest=128.0), Hourglass(levels((192,) * 6, 4, 1, 1)), name="pip"),
+        700,
+        "PIP code, CLIP inversion",
+        other=Madgrad(),
+    ),
 }

@@ -81,7 +81,7 @@ def preset(
     _check_parts(task, row.prior, row.prior if plain else prior)
     published = Preset(
         prior=row.prior if plain else prior,
-        optimiser=Adam(row.learning_rate),
+        optimiser=row.other or Adam(row.learning_rate),
         steps=row.steps,
         average=row.average,
         stop=MaxSteps(row.steps),

@@ -22,7 +22,7 @@ LAYERS = (
     {"cli"},
     {"session"},
     {"fit", "descriptions", "arguments", "noise", "samples"},
-    {"engines", "export"},
+    {"engines", "export", "encoders"},
     {
         "presets",
         "stopping",

@@ -14,7 +14,7 @@ from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
-from dipedge.engines.torch_optimiser import TorchOptimiser
+from dipedge.engines.torch_optimiser import torch_optimiser
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.kernels.fourier_mlp.reference import features
 from dipedge.kernels.residual_loss.reference import data_term, running_average
@@ -79,7 +79,7 @@ class TorchProgram:
             self._fixed_frequencies = self._tensor(initial_frequencies(encoding))
         elif (z := initial_input(encoding, shape, settings.seed)) is not None:
             self._z = self._picture(z)
-        self._optimiser = TorchOptimiser(settings.optimiser, self._parameters)
+        self._optimiser = torch_optimiser(settings.optimiser, self._parameters)
         self._generator = torch.Generator(device)
         self._generator.manual_seed((settings.seed ^ PERTURBATION_STREAM) & (2**64 - 1))
         self._objective = objective_for(task, settings.seed) if self._term.kind == "outer" else None
@@ -309,14 +309,16 @@ class TorchProgram:
 
     # State ------------------------------------------------------------------------------------------
 
+    def _stored(self, name: str, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A parameter and what the optimiser keeps of it, by the beginnings of their keys."""
+        return {"param": parameter} | self._optimiser.moments(name)
+
     def state(self, prefix: str = "") -> State:
         """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first one."""
         found: State = {}
         for name, parameter in self._parameters.items():
-            moments = self._optimiser.moments(name)
-            found[f"param/{name}"] = np.array(parameter.detach().cpu().numpy())
-            found[f"adam/m/{name}"] = np.array(moments["exp_avg"].cpu().numpy())
-            found[f"adam/v/{name}"] = np.array(moments["exp_avg_sq"].cpu().numpy())
+            for group, values in self._stored(name, parameter).items():
+                found[f"{group}/{name}"] = np.array(values.detach().cpu().numpy())
         if self._average is not None:
             found["average"] = self._array(self._average)
         if self._output is not None:
@@ -340,7 +342,7 @@ class TorchProgram:
         if not self._moving:
             shapes["input"] = (*self.shape[:2], self._prior.encoding.channels)
         for name, parameter in self._parameters.items():
-            for group in ("param", "adam/m", "adam/v"):
+            for group in self._stored(name, parameter):
                 shapes[f"{group}/{name}"] = tuple(parameter.shape)
         return shapes
 
@@ -354,9 +356,7 @@ class TorchProgram:
                 raise InputError(f"state {key!r} has shape {np.shape(values)}; this fit needs {shapes[key]}")
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                moments = self._optimiser.moments(name)
-                places = {"param": parameter, "adam/m": moments["exp_avg"], "adam/v": moments["exp_avg_sq"]}
-                for group, place in places.items():
+                for group, place in self._stored(name, parameter).items():
                     if (key := f"{group}/{name}") in state:
                         place.copy_(self._tensor(state[key]))
         self._load_progress(state)

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dipedge.engines.base import Settings
-from dipedge.engines.checks import check_hourglass, check_subsampled, why_not_hourglass
+from dipedge.engines.checks import (
+    check_hourglass,
+    check_optimiser,
+    check_subsampled,
+    why_not_hourglass,
+)
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import Prior
 from dipedge.tasks import Task
@@ -138,6 +143,7 @@ class TritonEngine:
             raise InputError(f"shape is {shape}; it must be (H, W, C) with sides of 1 or more")
         check_hourglass(self.name, prior)
         check_subsampled(prior, task, own)
+        check_optimiser(self.name, own.optimiser)
         asked = (prior, task, shape, settings, PRECISIONS[own.precision])
         needed = TritonFits(*asked, torch.device("meta"), self._library).bytes
         self._check_memory(needed)

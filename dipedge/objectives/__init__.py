@@ -20,6 +20,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "activate": ("activation", "Activation"),
     "dehaze": ("haze", "HazeObjective"),
     "invert": ("features", "FeatureDistance"),
+    "text": ("text", "TextObjective"),
 }
 
 

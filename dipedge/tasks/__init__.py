@@ -12,6 +12,7 @@ from dipedge.tasks.features import InvertFeatures, MaximizeActivation
 from dipedge.tasks.flash import FlashNoFlash
 from dipedge.tasks.haze import Dehaze
 from dipedge.tasks.restoration import SCALES, Denoise, Enhance, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks.text import Encoders, MatchText
 
 Task = BaseTask
 
@@ -22,10 +23,12 @@ __all__ = [
     "DataTerm",
     "Dehaze",
     "Denoise",
+    "Encoders",
     "Enhance",
     "FlashNoFlash",
     "Inpaint",
     "InvertFeatures",
+    "MatchText",
     "MaximizeActivation",
     "RemoveJpeg",
     "SuperResolve",
