@@ -3,14 +3,28 @@
 Sources: "DIP paper" is Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior" (section "Technical details");
 "DIP code" are its authors' published notebooks; "PIP code" is the published implementation of Shabtay,
 Schwartz, Giryes, "PIP: Positional-encoding Image Prior". Where a paper and its code differ the row follows
-the code.
+the code. "Double-DIP code" is that of Gandelsman, Shocher, Irani, "Double-DIP: Unsupervised Image
+Decomposition via Coupled Deep-Image-Priors".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+from dipedge.optimisers import Madgrad, Optimiser
+from dipedge.priors import (
+    Encoding,
+    Fourier,
+    GivenImage,
+    HazePriors,
+    Hourglass,
+    Level,
+    Meshgrid,
+    Noise,
+    Prior,
+    dip,
+    pip,
+)
 
 AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 0.99"
 
@@ -19,14 +33,15 @@ AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 
 class Row:
     """One line of the table, as published."""
 
-    prior: Prior
+    prior: Prior | HazePriors
     steps: int
     source: str
-    learning_rate: float = 0.01
+    learning_rate: float = 0.01  # Adam's
     average: float = 0.0
     backtrack: bool = False
     stops_itself: bool = False  # whether quality "balanced" and "fast" end by themselves
     noiseless: bool = False  # whether there is no noise at whose level a fit could end
+    other: Optimiser | None = None  # instead of Adam
 
 
 def levels(channels: tuple[int, ...], skips: int | tuple[int, ...], down: int, up: int) -> tuple[Level, ...]:
@@ -73,6 +88,21 @@ def _library(depth: int) -> Row:
     network = replace(LIBRARY_NET, levels=LIBRARY_NET.levels[:depth])
     prior = replace(_dip(network, 0.0, Noise(1)), weight_noise=WEIGHT_NOISE)
     return Row(prior, 3001, f"DIP code, inpainting, library; depth {depth}")
+
+
+def _haze(name: str, kernel: int, encoding: Encoding, light: Encoding, jitter: float) -> Row:
+    """Double-DIP: a pass with the dark channel's airlight, then one from the clear picture that learns it."""
+    network = Hourglass(levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), kernel, kernel))
+    picture, transmission, airlight = (
+        Prior(z, network, noise, name=name)
+        for z, noise in ((encoding, jitter), (encoding, 0.0), (light, jitter))
+    )
+    priors = HazePriors(picture, transmission, airlight, learned=(False, True), pass_steps=4000, name=name)
+    source = {
+        "dip": "Double-DIP code, dehazing",
+        "pip": "PIP paper, Double-PIP: Double-DIP's with PIP's nets",
+    }
+    return Row(priors, 8000, source[name], 0.001, AVERAGE)
 
 
 _DENOISING = Row(pip(), 1800, "PIP code, denoising", 0.01, AVERAGE, True, stops_itself=True)
@@ -135,5 +165,15 @@ TABLE: dict[tuple[str, str, str], Row] = {
     ("activate", "", "dip"): Row(
         _dip(ACTIVATION_NET, 0.03), 3100, "DIP code, activation maximization", 0.001
     ),
+    ("dehaze", "", "dip"): _haze("dip", 3, Noise(8, centred=True), Meshgrid(4), 1 / 30),
+    ("dehaze", "", "pip"): _haze("pip", 1, Fourier(), Fourier(), 0.0),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
+    # Frequencies 1, 2, 4 .. 128. The published net resamples by cubic convolution and learns offsets at its
+    # convolutions; this is the plain one of all other tasks, in the published width and depth.
+    ("text", "", "pip"): Row(
+        Prior(Fourier(highest=128.0), Hourglass(levels((192,) * 6, 4, 1, 1)), name="pip"),
+        700,
+        "PIP code, CLIP inversion",
+        other=Madgrad(),
+    ),
 }

@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"cli"},
     {"session"},
-    {"fit", "descriptions", "arguments", "noise"},
-    {"engines", "export"},
+    {"fit", "descriptions", "arguments", "noise", "samples"},
+    {"engines", "export", "encoders"},
     {
         "presets",
         "stopping",
@@ -30,9 +30,11 @@ LAYERS = (
         "result",
         "tasks",
         "priors",
+        "networks",
         "optimisers",
         "tiles",
         "objectives",
+        "haze",
         "kernels",
         "_native",
     },
@@ -41,7 +43,9 @@ LAYERS = (
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
-    "objectives": {"tasks", "kernels"},
+    "priors": {"networks"},
+    "objectives": {"tasks", "haze", "kernels"},
+    "tasks": {"haze"},
     "models": {"models", "tasks"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},

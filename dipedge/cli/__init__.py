@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from dipedge.cli.activate import activate
+from dipedge.cli.dehaze import dehaze
 from dipedge.cli.invert import invert
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
@@ -87,6 +88,7 @@ def flash(
 
 app.command()(invert)
 app.command()(activate)
+app.command()(dehaze)
 
 
 @app.command()
