@@ -4,7 +4,7 @@
         --json benchmarks/results/activation_maximisation.json
 
 For each unit of a layer: its activation by the picture that was made (DIP paper, section "Activation
-maximization"), rounded to 8 bits as it would be stored, beside the best of natural pictures, brought to the same
+maximization"), rounded to 8 bits as it would be stored, beside the best of natural pictures of the same
 size, at the same place of the feature map and anywhere on it:
 
     ratio            made / best of the natural pictures at the map's centre

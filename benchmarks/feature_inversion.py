@@ -55,7 +55,8 @@ def pixels(
     noise = np.random.default_rng(options.seed).uniform(0, 0.1, (shape[2], *shape[:2]))
     program.load_state({"param/pixels": (0.5 + noise).astype(np.float32)})
     program.set_target(target)
-    for step in fit_steps(program, de.MaxSteps(options.steps), clock=time.perf_counter):
+    begin = time.perf_counter()
+    for step in fit_steps(program, de.MaxSteps(options.steps), clock=lambda: time.perf_counter() - begin):
         looking.show(step)
     answer = task.answer(program.estimate(averaged=False), target).image
     program.close()
