@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         OutOfMemoryError,
     )
     from dipedge.fit import FitDivergedError, fit_steps
+    from dipedge.history import History
     from dipedge.metrics import psnr, ssim
     from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
@@ -45,6 +46,7 @@ _HOMES = {
         "OutOfMemoryError",
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
+    "dipedge.history": ("History",),
     "dipedge.metrics": ("psnr", "ssim"),
     "dipedge.optimisers": ("Adam", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
@@ -82,6 +84,7 @@ __all__ = [
     "FittedTile",
     "Fourier",
     "GivenImage",
+    "History",
     "Hourglass",
     "Inpaint",
     "InputError",

@@ -28,6 +28,7 @@ LAYERS = (
         "stopping",
         "variance",
         "result",
+        "history",
         "tasks",
         "priors",
         "optimisers",
@@ -42,6 +43,7 @@ BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
+    "result": {"history"},
     "export": {"engines"},
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
 }
@@ -49,6 +51,8 @@ BESIDE = {
 PART_OF = {
     "saved_session": "session",
     "course": "session",
+    "measure": "session",
+    "stopwatch": "session",
     "given": "session",
     "tiled_fit": "session",
     "together": "session",
