@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -64,7 +64,7 @@ _HOMES = {
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -77,11 +77,13 @@ __all__ = [
     "Discrepancy",
     "EngineError",
     "EngineFallbackWarning",
+    "Enhance",
     "FileError",
     "FitDivergedError",
     "FitResult",
     "FittedMember",
     "FittedTile",
+    "FlashNoFlash",
     "Fourier",
     "GivenImage",
     "History",

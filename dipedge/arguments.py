@@ -8,6 +8,7 @@ from typing import Any
 
 from dipedge.errors import InputError
 from dipedge.optimisers import Muon, Optimiser
+from dipedge.priors import GivenImage, Prior
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
@@ -16,8 +17,17 @@ from dipedge.tiles import Tiles
 def check_task(task: Any) -> None:
     """Raises InputError unless ``task`` is a description of one."""
     if not isinstance(task, Task):
-        known = "Denoise(), RemoveJpeg(), SuperResolve() or Inpaint(mask)"
+        known = "a description such as Denoise(), SuperResolve(scale=4) or Inpaint(mask)"
         raise InputError(f"task is {task!r}; it must be {known}")
+
+
+def check_input(task: Task, prior: Prior) -> None:
+    """Raises InputError where prior and task disagree on whether the network's input is a given picture."""
+    is_given = isinstance(prior.encoding, GivenImage)
+    if is_given and task.input_image is None:
+        raise InputError(f"prior has a given image as its input; task {task.name!r} has none to give")
+    if task.input_image is not None and not (is_given and prior.encoding.channels == 3):
+        raise InputError(f"task {task.name!r} gives a picture; prior must take GivenImage(3) as its input")
 
 
 def whole(name: str, value: Any, low: int, high: int) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dipedge.arrays import Picture
 from dipedge.engines.base import Engine, Program, State
 from dipedge.history import History
 from dipedge.measure import Measure
 from dipedge.result import FitResult, Step, StopReason
+
+if TYPE_CHECKING:
+    from dipedge.given import Given
 
 
 @dataclass
@@ -65,13 +68,13 @@ class Course:
         return History(losses) if self.measure is None else self.measure.history(losses)
 
     def result(
-        self, picture: Picture, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
+        self, given: Given, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
     ) -> FitResult:
         """What ``FitResult`` says of it; its last step has the reason."""
-        last = self.last
+        last, (image, parts) = self.last, given.answer(estimate)
         psnr, ssim = self.measured(estimate)
         return FitResult(
-            image=picture.give_back(estimate),
+            image=image,
             reason=last.reason,
             steps=last.index,
             seconds=seconds,
@@ -83,6 +86,7 @@ class Course:
             psnr=psnr,
             ssim=ssim,
             state=state,
+            parts=parts,
         )
 
 

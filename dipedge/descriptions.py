@@ -13,17 +13,18 @@ from dipedge.errors import InputError
 from dipedge.optimisers import Adam, Muon
 from dipedge.priors import Encoding, Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
 from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, NoiseFloor, Rule
-from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 from dipedge.tiles import Tiles
 from dipedge.variance import VarianceWindow
 
-_TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint)
+_TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint, Enhance, FlashNoFlash)
 _PRIORS = (Prior, Hourglass, Level, Noise, Meshgrid, GivenImage, Fourier)
 _RULES = (MaxSteps, Deadline, Discrepancy, NoiseFloor, VarianceWindow, AnyOf, AllOf)
 KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam, Muon, Tiles)}
 # What a field may hold, by its annotation; words (Literal) are checked by the descriptions themselves.
 SINGLE = {
     "int": int,
+    "int | None": (int, type(None)),
     "float": (int, float),
     "float | None": (int, float, type(None)),
     "bool": bool,
@@ -33,13 +34,14 @@ SINGLE = {
     "Adam": Adam,
 }
 SEVERAL = {"tuple[Level, ...]": Level, "tuple[Rule, ...]": Rule}
+ARRAYS = ("mask", "flash")  # fields that hold pictures: stored beside the text
 DEEPEST = 20  # a nesting no description of ours has; a hostile file's could exhaust the stack
 
 
 def to_plain(value: Any) -> Any:
-    """A description as JSON values. An ``Inpaint`` loses its mask: arrays are stored beside the text."""
+    """A description as JSON values. A task loses its pictures: arrays are stored beside the text."""
     if is_dataclass(value):
-        names = [field.name for field in fields(value) if field.init and field.name != "mask"]
+        names = [field.name for field in fields(value) if field.init and field.name not in ARRAYS]
         return {"kind": type(value).__name__} | {name: to_plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [to_plain(entry) for entry in value]
@@ -52,13 +54,15 @@ def from_plain(value: Any, kind: type | tuple[type, ...], **extra: Any) -> Any:
     Args:
         value: what the JSON text held.
         kind: the class, or classes, that it must be.
-        extra: fields that were stored elsewhere (an ``Inpaint``'s mask).
+        extra: pictures that were stored elsewhere (an ``Inpaint``'s mask); any other kind leaves them out.
 
     Raises:
         InputError: anything that no description of ours could have written.
     """
-    if isinstance(value, dict) and value.get("kind") == "Inpaint":
-        value = value | extra
+    described = KINDS.get(value.get("kind")) if isinstance(value, dict) else None
+    if described is not None:
+        names = {field.name for field in fields(described)}
+        value = value | {name: array for name, array in extra.items() if name in names}
     built = _built(value, 0)
     if not isinstance(built, kind):
         raise InputError(f"a description holds {type(built).__name__} where it should not")
@@ -97,6 +101,6 @@ def _check_fields(kind: type, given: dict[str, Any]) -> None:
             )
         else:
             right = isinstance(value, SINGLE.get(field.type, object))
-            right = right and not (isinstance(value, bool) and field.type in ("int", "float"))
+            right = right and not (isinstance(value, bool) and field.type in ("int", "int | None", "float"))
         if not right:
             raise InputError(f"a description of {kind.__name__} holds {value!r:.60} as its {field.name}")

@@ -6,19 +6,20 @@ import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dipedge import arrays, images
 from dipedge.course import Course, commonest
-from dipedge.engines.base import Settings
+from dipedge.engines.base import Program, Settings
 from dipedge.errors import InputError
 from dipedge.history import History
 from dipedge.measure import Measure, figures
 from dipedge.result import FitResult, FittedMember, StopReason
 from dipedge.stopwatch import Clock, Stopwatch
-from dipedge.tasks import Inpaint, Task
+from dipedge.tasks import BaseTask, Inpaint, Task
 from dipedge.tiles import Grid, Tiles, chosen_grid
 
 
@@ -55,15 +56,19 @@ class Given:
     """A picture of a call, checked, and its fits.
 
     Args:
+        task: what it is fitted for.
         picture: as ``arrays.read`` gives it.
         mask: bool [H, W], True = known, or None.
+        z: the network's input [H, W, 3], where that is a picture of the user's, or None.
         grid: how it is cut into tiles, or None.
         reference: the true picture, as large as the answer, or None.
     """
 
+    task: Task
     picture: arrays.Picture
-    mask: np.ndarray | None
-    grid: Grid | None
+    mask: np.ndarray | None = None
+    z: np.ndarray | None = None
+    grid: Grid | None = None
     reference: arrays.Picture | None = None
     jobs: list[Job] = field(default_factory=list)
     clock: Clock | None = None  # since its first fit began
@@ -74,7 +79,9 @@ class Given:
     @property
     def piece(self) -> tuple[int, int, int]:
         """Shape [H, W, C] of what one program fits: the picture, or a tile of it."""
-        return self.picture.shape if self.grid is None else (*self.grid.shape, self.picture.shape[2])
+        if self.grid is None:
+            return self.task.target_shape(self.picture.shape)
+        return (*self.grid.shape, self.picture.shape[2])
 
     @property
     def known(self) -> float:
@@ -82,18 +89,64 @@ class Given:
         return 1.0 if self.mask is None else float(self.mask.mean())
 
     def measure(
-        self, every: int | None, watch: Stopwatch, rows: slice = slice(None), columns: slice = slice(None)
+        self,
+        every: int | None,
+        watch: Stopwatch,
+        place: tuple[slice, slice] | None = None,
+        answered: tuple[slice, slice] | None = None,
     ) -> Measure | None:
-        """What compares a fit of it with the reference, or a tile's fit with its window; None without one."""
+        """What compares a fit of it with the reference; None without one.
+
+        Args:
+            every, watch: as ``Measure`` takes them.
+            place: rows and columns of a tile in the picture, or None for the whole.
+            answered: that tile's place in the answer and the reference.
+        """
         if self.reference is None:
             return None
-        return Measure(self.picture.rounded, self.reference.values[rows, columns], every, watch)
+        truth = self.reference.values
+        return Measure(
+            partial(self.shown, place=place), truth if answered is None else truth[answered], every, watch
+        )
 
-    def measured(self, answer: np.ndarray) -> tuple[float | None, float | None]:
-        """PSNR and SSIM of an answer [H, W, C] put together from several fits; None without a reference."""
+    def measured(self, estimate: np.ndarray) -> tuple[float | None, float | None]:
+        """PSNR and SSIM of the answer made of several fits; None without a reference."""
         if self.reference is None:
             return None, None
-        return figures(self.picture.rounded(answer), self.reference.values)
+        return figures(self.shown(estimate), self.reference.values)
+
+    def shown(self, estimate: np.ndarray, place: tuple[slice, slice] | None = None) -> np.ndarray:
+        """The answer's values [H, W, C] as they are handed out, without alpha; ``place``: see ``measure``."""
+        if type(self.task).answer is not BaseTask.answer:
+            pixels = self.picture.pixels if place is None else self.picture.window(*place)
+            estimate = self.task.answer(estimate, pixels).image
+        return self.picture.rounded(estimate)
+
+    def prepare(
+        self, program: Program, place: tuple[slice, slice] | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Hands target, mask and z to a program; the first two come back.
+
+        Args:
+            program: compiled for ``piece``.
+            place: rows and columns of a tile, or None for the whole picture.
+        """
+        if place is None:
+            target, mask, z = self.task.target(self.picture.pixels), self.mask, self.z
+        else:
+            target = self.picture.window(*place)
+            mask, z = (None if whole is None else whole[place] for whole in (self.mask, self.z))
+        program.set_target(target, mask)
+        if z is not None:
+            program.set_input(z)
+        return target, mask
+
+    def answer(self, estimate: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
+        """The answer in the kind of the picture, and its parts."""
+        if type(self.task).answer is BaseTask.answer:  # needs no pixels, which of a large picture are many
+            return self.picture.give_back(estimate), {}
+        answer = self.task.answer(estimate, self.picture.pixels)
+        return self.picture.give_back(answer.image), answer.parts
 
     def settle(self) -> None:
         """Adds up the estimates of fits that ended, in the order of seeds, and lets go of them.
@@ -123,10 +176,11 @@ class Given:
                 self._add(job)
         results = [job.result for job in counted]
         mean = self._sum / len(counted)
-        psnr, ssim = self.measured(mean)
+        (image, parts), (psnr, ssim) = self.answer(mean), self.measured(mean)
         whole = len(counted) == len(self.jobs) and counted[0].ended
         return FitResult(
-            image=self.picture.give_back(mean),
+            image=image,
+            parts=parts,
             reason=commonest(one.reason for one in results) if whole else StopReason.INTERRUPTED,
             steps=sum(one.steps for one in results),
             seconds=self.seconds,
@@ -168,22 +222,26 @@ def read_reference(reference: Any, shape: tuple[int, int, int]) -> arrays.Pictur
 
 
 def read_given(task: Task, image: Any, name: str, tiles: Tiles | str | None, reference: Any = None) -> Given:
-    """A picture, its mask, reference and how it is cut; all that can be wrong with them is known then.
+    """A picture, its mask, z and reference, and how it is cut; all that can be wrong with them shows here.
 
     Raises:
-        InputError: a picture, mask or reference that cannot be used, or a tile that lies wholly in a hole of
-            the mask.
+        InputError: a picture, mask, flash picture or reference that cannot be used, no picture where one is
+            needed or one where none is, or a tile that lies wholly in a hole of the mask.
     """
-    picture, mask = read_picture(image, name), None
+    picture = _begun_from(task, image, name)
+    mask = z = grid = None
     if isinstance(task, Inpaint):
         mask, name = task.mask, "mask"
         if isinstance(mask, str | os.PathLike):
             mask, name = images.open_image(mask), str(mask)
         mask = arrays.read_mask(mask, picture.shape, name)
-    scale, block = task.data_term.scale, task.block
-    grid = chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask)
-    truth = None if reference is None else read_reference(reference, task.estimate_shape(picture.shape))
-    return Given(picture, mask, grid, truth)
+    if task.input_image is not None:
+        z = _read_z(task, picture.shape)
+    if task.pieces:
+        scale, block = task.data_term.scale, task.block
+        grid = chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask)
+    truth = None if reference is None else read_reference(reference, task.answer_shape(picture.shape))
+    return Given(task, picture, mask, z, grid, truth)
 
 
 def read_each(task: Task, pictures: Sequence[Any], tiles: Tiles | str | None, references: Any) -> list[Given]:
@@ -208,3 +266,28 @@ def read_each(task: Task, pictures: Sequence[Any], tiles: Tiles | str | None, re
         except InputError as error:
             raise type(error)(f"image {number} of {len(pictures)}: {error}") from error
     return found
+
+
+def _begun_from(task: Task, image: Any, name: str) -> arrays.Picture:
+    """The picture that a fit begins from, or a black one in 8 bits where the task begins from none."""
+    if task.needs_picture:
+        if image is None:
+            raise InputError(f"no {name} was given; task {task.name!r} needs one")
+        return read_picture(image, name)
+    if image is not None:
+        raise InputError(f"{name} was given; task {task.name!r} begins from none")
+    from PIL import Image
+
+    return arrays.read(Image.fromarray((255 * task.blank()).astype(np.uint8)), name)
+
+
+def _read_z(task: Task, shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture that is the network's input, [H, W, 3]; a grey one in three equal channels."""
+    found = read_picture(task.input_image, task.name)
+    if found.shape[:2] != shape[:2]:
+        size, needed = (" x ".join(map(str, sides[:2])) for sides in (found.shape, shape))
+        raise InputError(f"{task.name} picture is {size}; it must be as large as the picture, {needed}")
+    pixels = found.pixels
+    if float(np.ptp(pixels, axis=(0, 1)).max()) == 0:  # statistics of constant layers are none
+        raise InputError(f"{task.name} picture has one colour everywhere; there is nothing in it to go by")
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*shape[:2], 3)))

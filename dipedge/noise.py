@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from dipedge.tasks import Denoise, Inpaint, SuperResolve, Task
+from dipedge.tasks import Denoise, Task
 
 NORMAL_MEDIAN = 0.6744897501960817  # median of |x| for x ~ N(0, 1)
 
@@ -42,7 +42,7 @@ def noise_of(task: Task, pixels: np.ndarray) -> float | None:
         task: what degraded the picture.
         pixels: the target [H, W, C] in [0, 1].
     """
-    if isinstance(task, Inpaint | SuperResolve):  # holes look like edges; decimated pictures like texture
+    if task.data_term.kind != "identity":  # holes look like edges; decimated pictures like texture
         return None
     estimated = noise_variance(pixels)
     given = task.sigma if isinstance(task, Denoise) else None

@@ -1,10 +1,4 @@
-"""Settings per task and prior: one table, every row with its source.
-
-Sources: "DIP paper" is Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior" (section "Technical details");
-"DIP code" are its authors' published notebooks; "PIP code" is the published implementation of Shabtay,
-Schwartz, Giryes, "PIP: Positional-encoding Image Prior". Where a paper and its code differ the row follows
-the code.
-"""
+"""Settings of a fit: those published for the task and prior, or ours where something measured is better."""
 
 from __future__ import annotations
 
@@ -12,13 +6,13 @@ from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
 from dipedge.optimisers import Adam, Muon, Optimiser
-from dipedge.priors import Fourier, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+from dipedge.preset_table import TABLE, Row
+from dipedge.priors import Fourier, Prior, dip, pip
 from dipedge.stopping import MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import SuperResolve, Task
 from dipedge.variance import VarianceWindow
 
 QUALITIES = ("paper", "balanced", "fast")
-AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 0.99"
 # Steps for each further frame of a stream: at 128 x 128 a static scene then reaches after 20 frames what
 # no single frame gives (29.3 dB against 27.5, measured with the published code).
 FRAME_STEPS = 30
@@ -49,99 +43,22 @@ class Preset:
     subsample: bool = False
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table, as published."""
-
-    prior: Prior
-    steps: int
-    source: str
-    learning_rate: float = 0.01
-    average: float = 0.0
-    backtrack: bool = False
-    stops_itself: bool = False  # whether quality "balanced" and "fast" end by themselves
-    noiseless: bool = False  # whether there is no noise at whose level a fit could end
-
-
-def _levels(channels: tuple[int, ...], skips: int | tuple[int, ...], down: int, up: int) -> tuple[Level, ...]:
-    """Levels with as many channels up as down, as all published nets have."""
-    each = skips if isinstance(skips, tuple) else (skips,) * len(channels)
-    return tuple(Level(n, n, s, down, up) for n, s in zip(channels, each, strict=True))
-
-
-WIDE, DEEP = (128,) * 5, (128,) * 6
-JPEG_NET = Hourglass(_levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), 3, 3))
-TEXT_NET = Hourglass(_levels(WIDE, 128, 3, 3), upsample="nearest")
-VASE_NET = Hourglass(_levels(WIDE, 0, 3, 3), upsample="nearest")
-LIBRARY_NET = Hourglass(_levels((16, 32, 64, 128, 128, 128), 0, 5, 3), upsample="nearest", need1x1_up=False)
-NOISE = Noise(32)
-LEARNED = replace(pip(), encoding=Fourier(learned=True), perturb="frequencies")
-
-TABLE: dict[tuple[str, str], Row] = {
-    ("denoise", "dip"): Row(
-        dip(), 3000, "DIP code, denoising (paper: 1800 steps)", 0.01, AVERAGE, True, stops_itself=True
-    ),
-    ("denoise", "pip"): Row(pip(), 1800, "PIP code, denoising", 0.01, AVERAGE, True, stops_itself=True),
-    ("jpeg", "dip"): Row(
-        Prior(Noise(3), JPEG_NET, 1 / 30, name="dip"),
-        2400,
-        "DIP paper and code, JPEG artefacts removal",
-        average=AVERAGE,
-        backtrack=True,
-        stops_itself=True,
-    ),
-    # No published row: PIP's denoising settings, as the DIP paper says of DIP's ("the same setup as in
-    # other denoising experiments").
-    ("jpeg", "pip"): Row(
-        pip(), 1800, "ours: the row of denoising", 0.01, AVERAGE, True, stops_itself=True, noiseless=True
-    ),
-    ("superresolve x4", "dip"): Row(
-        Prior(NOISE, Hourglass(), 0.03, name="dip"), 2000, "DIP code, super-resolution x4"
-    ),
-    ("superresolve x8", "dip"): Row(
-        Prior(NOISE, Hourglass(), 0.05, name="dip"), 4000, "DIP paper and code, super-resolution x8"
-    ),
-    ("superresolve x4", "pip"): Row(
-        replace(LEARNED, perturbation=0.03), 2000, "PIP code, super-resolution x4"
-    ),
-    ("superresolve x8", "pip"): Row(
-        replace(LEARNED, perturbation=0.05), 4001, "PIP code, super-resolution x8"
-    ),
-    ("inpaint", "dip"): Row(
-        Prior(NOISE, TEXT_NET, 0.03, name="dip"), 6001, "DIP code, inpainting of text (paper: skip 4)"
-    ),
-    ("inpaint", "dip-large-hole"): Row(
-        Prior(Meshgrid(), VASE_NET, 0.03, name="dip-large-hole"), 5001, "DIP code, inpainting, vase"
-    ),
-    # The code also adds normal noise of 1/50 of each weight tensor's deviation in every step; we do not.
-    ("inpaint", "dip-large-hole-noise"): Row(
-        Prior(Noise(1), LIBRARY_NET, name="dip-large-hole-noise"), 3001, "DIP code, inpainting, library"
-    ),
-    ("inpaint", "dip-half"): Row(
-        Prior(NOISE, Hourglass(), 0.03, name="dip-half"), 11000, "DIP code, restoration of 50 % pixels", 0.001
-    ),
-    # PIP's code has 3000 to 8001 steps, picture by picture; text takes DIP's number, which lies between.
-    ("inpaint", "pip"): Row(replace(LEARNED, perturbation=0.03), 6001, "PIP code, inpainting"),
-    ("inpaint", "pip-large-hole"): Row(
-        replace(LEARNED, network=Hourglass(_levels(DEEP, 4, 1, 1)), name="pip-large-hole"),
-        3001,
-        "PIP code, inpainting, library (without its noise on the weights)",
-    ),
-}
-
-
 def preset(
-    task: Task, prior: Prior | str | None = None, quality: str = "balanced", steps: int | None = None
+    task: Task,
+    prior: Prior | str | None = None,
+    quality: str = "balanced",
+    steps: int | None = None,
+    regime: str | None = None,
 ) -> Preset:
     """The settings for a task.
 
     Args:
         task: its description; super-resolution x2 and x3 take the x4 row.
-        prior: None or "pip", "dip", or a row's own name ("dip-large-hole", "dip-large-hole-noise",
-            "dip-half", "pip-large-hole", all of inpainting). A ``Prior`` is taken as it is, with the
-            steps, learning rate, average and backtracking of the nearest row (Fourier features: pip,
-            anything else: dip) - but one that *equals* the plain ``dip()`` or ``pip()`` is taken as that
-            word: the row's own perturbation, upsampling, skips and input replace it.
+        prior: None or "pip", "dip"; None takes the first that ``regime`` has, nearly always "pip". A
+            ``Prior`` is taken as it is, with the steps, learning rate, average and backtracking of the
+            nearest row (Fourier features: pip, anything else: dip) - but one that *equals* the plain
+            ``dip()`` or ``pip()`` is taken as that word: the row's own perturbation, upsampling, skips and
+            input replace it.
         quality: "paper", the published settings to the letter, which run all their steps; "balanced" and
             "fast", for PIP on noise and JPEG artefacts an optimiser that needs a fraction of the steps
             (``Muon``), each of which sees a quarter of the pixels, to the picture's own noise
@@ -149,13 +66,17 @@ def preset(
             settings, ending by themselves where the row says so (``VarianceWindow``).
         steps: how many will be made whatever the picture, if that is decided. "balanced" then keeps to the
             published optimiser, which takes up noise so slowly that its end matters least.
+        regime: which of the published settings, where a task has several: for inpainting "text" (thin
+            holes), "large-hole" (a meshgrid or Fourier features, no skips with dip), "large-hole-6", "-4" and
+            "-2" (dip: noise, weights with noise, so many levels) and "half" (every second pixel missing at
+            random). None: "text".
 
     Raises:
-        InputError: an unknown prior, quality, or a prior that is not one.
+        InputError: an unknown prior, regime or quality, or a prior that is not one.
     """
     if quality not in QUALITIES:
         raise InputError(f"quality is {quality!r}; it must be one of {', '.join(QUALITIES)}")
-    row = TABLE[_row_key(task, prior)]
+    row = _row(task, prior, regime)
     plain = not isinstance(prior, Prior) or prior in (dip(), pip())
     published = Preset(
         prior=row.prior if plain else prior,
@@ -171,20 +92,44 @@ def preset(
     return _ours(published, row, quality)
 
 
-def _row_key(task: Task, prior: Prior | str | None) -> tuple[str, str]:
-    word = task.name
+def regimes(task: Task) -> list[str]:
+    """The names that ``preset`` takes as its ``regime`` for a task; none where there is but one."""
+    return list(dict.fromkeys(regime for name, regime, _ in TABLE if name == task.name and regime))
+
+
+def _row(task: Task, prior: Prior | str | None, regime: str | None) -> Row:
+    """The row of the table; the first that fits."""
     if isinstance(task, SuperResolve):
-        word = "superresolve x8" if task.scale == 8 else "superresolve x4"
-    if isinstance(prior, Prior):
-        return word, "pip" if isinstance(prior.encoding, Fourier) else "dip"
-    names = [name for row_task, name in TABLE if row_task == word]
+        if regime is not None:
+            raise InputError(f"preset is {regime!r}; {task.name} takes none: its scale decides")
+        regime = "x8" if task.scale == 8 else "x4"
+    elif regime is not None and regime not in (known := regimes(task)):
+        wanted = f"it must be one of {', '.join(known)}" if known else f"{task.name} takes none"
+        raise InputError(f"preset is {regime!r}; {wanted}")
+    rows = {
+        (of, name): row
+        for (task_name, of, name), row in TABLE.items()
+        if task_name == task.name and regime in (None, of)
+    }
+    if not rows:
+        raise InputError(f"task {task.name!r} has no settings")
+    names = list(dict.fromkeys(name for _, name in rows))
+    word = _word(prior, names)
+    for (_, name), row in rows.items():
+        if name == word:
+            return row
+    where = task.name if regime is None or isinstance(task, SuperResolve) else f"{task.name}, {regime}"
+    raise InputError(f"prior is {prior!r}; for {where} it must be a Prior or one of {', '.join(names)}")
+
+
+def _word(prior: Prior | str | None, names: list[str]) -> str:
+    """The name of the rows that ``prior`` means, out of ``names`` where it says nothing itself."""
     if prior is None:
-        return word, "pip"
-    if prior not in names:
-        raise InputError(
-            f"prior is {prior!r}; for {task.name} it must be a Prior or one of {', '.join(names)}"
-        )
-    return word, prior
+        return names[0]
+    if isinstance(prior, Prior):
+        nearest = "pip" if isinstance(prior.encoding, Fourier) else "dip"
+        return nearest if nearest in names else names[0]
+    return prior
 
 
 def _balanced(published: Preset, row: Row) -> Preset:
@@ -216,8 +161,7 @@ _AVERAGE = 0.98
 def _ours(published: Preset, row: Row, quality: str) -> Preset:
     """Muon where it was measured to pay: PIP on noise and JPEG artefacts. All else as published."""
     prior = published.prior
-    pointwise = all(level.kernel_down == level.kernel_up == 1 for level in prior.network.levels)
-    if not (row.stops_itself and pointwise and prior.why_not_pointwise() is None):
+    if not (row.stops_itself and prior.why_not_pointwise() is None and _all_pointwise(prior)):
         return _balanced(published, row)
     optimiser, stop = _OURS[quality]
     limit = (_NOISELESS_LIMITS if row.noiseless else _LIMITS)[quality]
@@ -230,3 +174,7 @@ def _ours(published: Preset, row: Row, quality: str) -> Preset:
         source=f"ours, from: {published.source}",
         subsample=True,
     )
+
+
+def _all_pointwise(prior: Prior) -> bool:
+    return all(level.kernel_down == level.kernel_up == 1 for level in prior.network.levels)

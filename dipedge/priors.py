@@ -201,9 +201,12 @@ class Prior:
         perturbation: standard deviation of the normal noise added anew in every step; 0 for none.
         perturb: "input" adds it to every value of z, "frequencies" to the Fourier frequencies.
         name: a word for messages and files.
+        weight_noise: in every step each convolution's weights get normal noise of this share of their
+            tensor's standard deviation, for good; 0 for none (DIP code, inpainting of the library).
 
     Raises:
-        InputError: a negative perturbation, or one of frequencies that do not exist.
+        InputError: a negative perturbation or weight noise, or a perturbation of frequencies that do not
+            exist.
     """
 
     encoding: Encoding
@@ -211,11 +214,14 @@ class Prior:
     perturbation: float = 0.0
     perturb: Literal["input", "frequencies"] = "input"
     name: str = "custom"
+    weight_noise: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("perturb", self.perturb, ("input", "frequencies"))
         if not 0 <= self.perturbation < float("inf"):
             raise InputError(f"perturbation is {self.perturbation}; it must be 0 or more")
+        if not 0 <= self.weight_noise <= 1:
+            raise InputError(f"weight_noise is {self.weight_noise}; it must be in [0, 1]")
         if self.perturb == "frequencies" and not isinstance(self.encoding, Fourier):
             raise InputError("perturb is 'frequencies'; only a Fourier encoding has frequencies")
 

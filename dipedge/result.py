@@ -144,6 +144,8 @@ class FitResult:
             for a single fit. Then ``reason``, ``steps``, ``chosen_step``, ``loss`` and ``history`` are made
             of them as they are of tiles, and tiles stand there. After an interruption only those fits are
             there that had ended by themselves, or where none had, those that were begun.
+        parts: what else the task found, by name, each float32 [H, W] or [H, W, C]: of ``Enhance`` "coarse"
+            and "detail", of ``Dehaze`` "transmission" and "airlight"; empty for most tasks.
         state: all state of the program where the fit *ended* (weights, moments, average, random
             counter), from which a program goes on; None for frames of a stream, where copying it
             would cost more than the frame (``Session.state()`` has it), and for tiles and ensembles, whose
@@ -164,3 +166,4 @@ class FitResult:
     tiles: tuple[FittedTile, ...] = field(default=(), repr=False)
     members: tuple[FittedMember, ...] = field(default=(), repr=False)
     state: dict[str, np.ndarray] | None = field(default=None, repr=False)
+    parts: dict[str, np.ndarray] = field(default_factory=dict, repr=False)

@@ -28,6 +28,8 @@ MASK_KEY = "task/mask"
 
 def save(session: Session, path: str | os.PathLike) -> None:
     """See ``Session.save``."""
+    if not session.task.storable:
+        raise InputError(f"a fit of task {session.task.name!r} cannot be saved: its task holds a model")
     state = session.state()
     if session._mask is not None:
         state[MASK_KEY] = session._mask.astype(np.uint8)
@@ -84,7 +86,7 @@ def _arguments(
     try:
         names = ("average", "seed", "precision", "quality", "engine")
         found = {name: description[name] for name in names}
-        found["task"] = from_plain(description["task"], Task, mask=mask)
+        found["task"] = from_plain(description["task"], Task, mask=mask, flash=state.get("input"))
         found["prior"] = from_plain(description["prior"], Prior)
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
@@ -106,6 +108,8 @@ def _check_fits(
         raise InputError(f"shape is {shape}")
     expected = {f"param/{name}": sides for name, sides in prior.parameter_shapes(shape[2]).items()}
     expected |= {"output": shape}
+    if task.input_image is not None:
+        expected |= {"input": (*shape[:2], 3)}
     if task.data_term.kind == "mask":
         if mask is None or not mask.any():
             raise InputError("no mask with known pixels")

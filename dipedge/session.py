@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dipedge import arguments, arrays, saved_session
+from dipedge import arguments, saved_session
 from dipedge.course import Course
 from dipedge.engines import engine_for
 from dipedge.engines.base import Program, Settings, State
@@ -18,8 +18,9 @@ from dipedge.errors import InputError, OutOfMemoryError
 from dipedge.fit import FitDivergedError, fit_steps
 from dipedge.given import Given, read_each, read_given, read_picture
 from dipedge.noise import noise_of
-from dipedge.presets import FRAME_STEPS, preset
-from dipedge.priors import GivenImage, Prior
+from dipedge.presets import FRAME_STEPS
+from dipedge.presets import preset as chosen_preset
+from dipedge.priors import Prior
 from dipedge.result import FitResult, Step, StopReason
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.stopwatch import Stopwatch
@@ -59,6 +60,8 @@ class Session:
             in another shape) in one piece and cuts larger ones into tiles of 512; None or False never cuts;
             ``Tiles(side, overlap)`` always does, if the picture is larger than one. Every tile is fitted to
             the stopping rule with the same seed; ``steps=N`` is N steps for each. Deadlines are shared out.
+        preset: which of the published settings, where a task has several: "text", "large-hole",
+            "large-hole-6", "large-hole-4", "large-hole-2" or "half" of inpainting; see ``presets.preset``.
         measure_every: steps between looks at ``fit``'s reference, 1 for every step; None for a hundredth of
             those a fit can take, 20 at most: under a fiftieth of a usual fit's time (``measure.py``).
 
@@ -90,12 +93,14 @@ class Session:
         progress: Callable[[Step], object] | None = None,
         tiles: Tiles | str | bool | None = "auto",
         ensemble: int = 1,
+        preset: str | None = None,
         measure_every: int | None = None,
     ) -> None:
         arguments.check_task(task)
-        chosen = preset(task, prior, quality, steps)
-        if isinstance(chosen.prior.encoding, GivenImage):
-            raise InputError(f"prior has a given image as its input; task {task.name!r} has none to give")
+        if steps is None and stop is None:
+            steps = getattr(task, "stop", None)
+        chosen = chosen_preset(task, prior, quality, steps, preset)
+        arguments.check_input(task, chosen.prior)
         self.task = task
         self.prior = chosen.prior
         self.result: FitResult | list[FitResult | None] | None = None
@@ -145,12 +150,13 @@ class Session:
 
     # Fitting ----------------------------------------------------------------------------------------
 
-    def fit(self, image: Any, reference: Any = None) -> Any:
+    def fit(self, image: Any = None, reference: Any = None) -> Any:
         """Fits a picture from scratch, to the session's stopping rule; or several pictures.
 
         Args:
             image: H x W, or H x W x 1, 3 or 4; uint8, uint16 or float in [0, 1]; an array, a PIL image,
-                a torch tensor or a path (see ``arrays.read``). Or a list or tuple of those, of any sizes:
+                a torch tensor or a path (see ``arrays.read``); None for tasks that begin from no picture
+                (``Task.needs_picture``). Or a list or tuple of those, of any sizes:
                 each gets the fit it would have had alone, and a deadline of its own; those of one size are
                 fitted in lockstep where the engine can, and share its time then. All are read before the
                 first fit begins.
@@ -210,13 +216,12 @@ class Session:
         rule = arguments.rule(stop, steps, usual, BOUND * self._preset.steps)
         if first:
             return self._fit(frame, rule, clock, tiles=None)
-        picture = read_picture(frame, "frame")
-        shape = self.task.estimate_shape(picture.shape)
+        given = Given(self.task, read_picture(frame, "frame"), self._mask)
+        shape = self.task.estimate_shape(given.piece)
         if shape != self._program.shape:
             now, before = _size(shape), _size(self._program.shape)
             raise InputError(f"frame gives an answer of {now}, the last was {before}; use fit for a new size")
-        self._program.set_target(picture.pixels, self._mask)
-        return self._run(picture, rule, clock, Course(), with_state=False)
+        return self._run(given, rule, clock, Course(), with_state=False)
 
     def _fit(
         self, image: Any, stop: Rule, clock: Stopwatch, tiles: Tiles | str | None, reference: Any = None
@@ -234,14 +239,13 @@ class Session:
         self._drop_program()  # before the next one: two at a time need not fit into memory
         self._not_kept = None
         try:
-            shape = self.task.estimate_shape(given.picture.shape)
+            shape = self.task.estimate_shape(given.piece)
             self._program = self._engine.compile(self.prior, self.task, shape, self._settings)
         except OutOfMemoryError as error:
             raise OutOfMemoryError(f"{error}; smaller tiles need less", error.needed) from error
         self._mask = given.mask
-        self._program.set_target(given.picture.pixels, given.mask)
         course = Course(given.measure(self._measure_every, clock))
-        return self._run(given.picture, stop, clock, course, with_state=True)
+        return self._run(given, stop, clock, course, with_state=True)
 
     def _fit_together(
         self,
@@ -263,20 +267,18 @@ class Session:
                 self.result, self._not_kept = answer(results), why
         return self.result
 
-    def _run(
-        self, picture: arrays.Picture, stop: Rule, clock: Stopwatch, course: Course, with_state: bool
-    ) -> FitResult:
+    def _run(self, given: Given, stop: Rule, clock: Stopwatch, course: Course, with_state: bool) -> FitResult:
         """Consumes the loop; ``self.result`` is the answer, or the best so far when interrupted."""
+        target, _ = given.prepare(self._program)
         self.result = None
-        known = 1.0 if self._mask is None else float(self._mask.mean())
         try:
             for step in fit_steps(
                 self._program,
                 stop,
                 clock=clock,
                 backtrack=self._preset.backtrack,
-                known=known,
-                noise=lambda: self._noise(picture.pixels),
+                known=given.known,
+                noise=lambda: self._noise(target),
             ):
                 course.take(step)
                 course.look(self._program)
@@ -285,17 +287,17 @@ class Session:
         except KeyboardInterrupt:
             if course.last is not None:
                 course.last = replace(course.last, reason=StopReason.INTERRUPTED)
-                self.result = self._result(picture, course, clock(), with_state)
+                self.result = self._result(given, course, clock(), with_state)
             raise
         except (FitDivergedError, OutOfMemoryError):
             self._drop_program()
             raise
-        self.result = self._result(picture, course, clock(), with_state)
+        self.result = self._result(given, course, clock(), with_state)
         return self.result
 
-    def _result(self, picture: arrays.Picture, course: Course, seconds: float, with_state: bool) -> FitResult:
+    def _result(self, given: Given, course: Course, seconds: float, with_state: bool) -> FitResult:
         state = self._program.state() if with_state else None
-        return course.result(picture, course.estimate(self._program), seconds, self._engine, state)
+        return course.result(given, course.estimate(self._program), seconds, self._engine, state)
 
     def _noise(self, target: np.ndarray) -> float | None:
         return noise_of(self.task, target)
@@ -367,7 +369,7 @@ def restore(image: Any, task: Task, *, reference: Any = None, **options: Any) ->
         task: what degraded it, such as ``Denoise()`` or ``SuperResolve(scale=4)``.
         reference: the true picture, or a list of them, if the result shall tell how close it has come.
         options: prior, engine, quality, steps, stop, learning_rate, average, precision, seed, threads,
-            progress, tiles, ensemble, measure_every, as ``Session`` takes them.
+            progress, tiles, ensemble, preset, measure_every, as ``Session`` takes them.
 
     Returns:
         A ``FitResult``; its ``image`` is of the kind, dtype and layout that came in. For a list of pictures

@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,19 +30,19 @@ from dipedge.measure import Measure
 from dipedge.result import FitResult, FittedTile, Step, StopReason
 from dipedge.stopping import Rule
 from dipedge.stopwatch import Clock, shared
-from dipedge.tiles import Grid
+
+if TYPE_CHECKING:
+    from dipedge.given import Given
 
 
 class TiledFit:
     """One picture's answer, as far as it has come.
 
     Args:
-        picture: as ``arrays.read`` gives it.
-        mask: bool [H, W], True = known, or None.
-        grid: of the picture.
-        scale: how many times larger the answer is.
+        given: the picture, with its mask and its grid.
         later: fits of the same picture that will follow this one, and share its deadline.
-        measure: makes what compares a tile with its window (rows, columns of the answer) of a reference.
+        measure: makes of a tile's place in the picture and in the answer what compares its fit with the
+            reference: ``Given.measure``.
 
     Attributes:
         estimate: float32 [scale * H, scale * W, C], the sum of what was added so far.
@@ -54,19 +55,17 @@ class TiledFit:
 
     def __init__(
         self,
-        picture: arrays.Picture,
-        mask: np.ndarray | None,
-        grid: Grid,
-        scale: int,
+        given: Given,
         later: int = 0,
-        measure: Callable[[slice, slice], Measure | None] = lambda rows, columns: None,
+        measure: Callable[..., Measure | None] = lambda place, answered: None,
     ) -> None:
-        self._picture, self._mask = picture, mask
+        self._given, self._picture = given, given.picture
+        grid, scale = given.grid, given.task.data_term.scale
         self._places = list(grid.places())
         enlarged = grid.enlarged(scale)
         self._answer_places, self._weights = list(enlarged.places()), list(enlarged.weights())
         self._grid, self._later, self._measure = grid, later, measure
-        height, width, channels = picture.shape
+        height, width, channels = given.picture.shape
         self.estimate = _zeros((height * scale, width * scale, channels))
         self.tiles: list[FittedTile] = []
         self.histories: list[History] = []
@@ -105,9 +104,7 @@ class TiledFit:
             fittings = []
             for index, member in enumerate(members, start):
                 rows, columns = self._places[index]
-                mask = None if self._mask is None else self._mask[rows, columns]
-                target = self._picture.window(rows, columns)
-                member.set_target(target, mask)
+                target, mask = self._given.prepare(member, (rows, columns))
                 fitting = Fitting(
                     member,
                     stop,
@@ -129,8 +126,8 @@ class TiledFit:
     ) -> None:
         """Consumes the loop of the tiles in hand and adds what they came to, in their order."""
         start, began = len(self.tiles), clock()
-        places = self._answer_places[start : start + len(fittings)]
-        courses = [Course(self._measure(*place)) for place in places]
+        numbers = range(start, start + len(fittings))
+        courses = [Course(self._measure(self._places[one], self._answer_places[one])) for one in numbers]
         ended: dict[int, tuple[np.ndarray, float]] = {}
         try:
             for seen in fit_together(batch, fittings):
@@ -193,12 +190,14 @@ class TiledFit:
         place = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
         went = (0, 0.0, 0, None) if course is None else _figures(course, seconds)
         tile = FittedTile(*place, *went, reason)
+        seen = []
         if course is not None:
             course.measured(estimate)
+            seen = [course.history]
         part, window = estimate * (down * across), self.estimate[rows, columns]
         # Nothing is called between these lines, so Ctrl-C finds the tile joined and noted, or neither.
         window += part
-        self.histories += [] if course is None else [course.history]
+        self.histories += seen
         self.tiles.append(tile)
 
     def _steps(self) -> int:
@@ -216,8 +215,10 @@ class TiledFit:
         """What ``FitResult`` says of all tiles together."""
         begun = [tile for tile in self.tiles if tile.steps > 0]
         interrupted = any(tile.reason is StopReason.INTERRUPTED for tile in self.tiles)
+        image, parts = self._given.answer(self.estimate)
         return FitResult(
-            image=self._picture.give_back(self.estimate),
+            image=image,
+            parts=parts,
             reason=StopReason.INTERRUPTED if interrupted else commonest(tile.reason for tile in begun),
             steps=self._steps(),
             seconds=seconds,

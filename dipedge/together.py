@@ -131,8 +131,8 @@ class FitsTogether:
 
     def _fitting(self, job: Job, member: Program, jobs: list[Job]) -> Fitting:
         """A job's part in the loop, with its target set; ``jobs`` are those that go in lockstep."""
-        given, target = job.given, job.given.picture.pixels
-        member.set_target(target, given.mask)
+        given = job.given
+        target, _ = given.prepare(member)
         left = sum(other.result is None for other in given.jobs)
         rounds = -(-left // sum(other.given is given for other in jobs))
         return Fitting(
@@ -150,7 +150,7 @@ class FitsTogether:
         given, alone = job.given, len(job.given.jobs) == 1
         state = member.state() if alone else None
         estimate = job.course.estimate(member)
-        result = job.course.result(given.picture, estimate, seconds, self._session._engine, state)
+        result = job.course.result(given, estimate, seconds, self._session._engine, state)
         self._note(job, result, estimate)
 
     def _run_tiled(self, job: Job) -> None:
@@ -158,11 +158,11 @@ class FitsTogether:
         given, session = job.given, self._session
         together = self._together(given.piece, len(list(given.grid.places())))
         batch = self._compiled(given.piece, [job.settings] * together)
-        scale, later = session.task.data_term.scale, len(given.jobs) - given.jobs.index(job) - 1
+        later = len(given.jobs) - given.jobs.index(job) - 1
         began, fit = since(self._clock), None
         try:
             measure = partial(given.measure, session._measure_every, self._clock)
-            fit = TiledFit(given.picture, given.mask, given.grid, scale, later, measure)
+            fit = TiledFit(given, later, measure)
             progress, noise = partial(self._show, job), session._noise
             fit.run(batch, self._stop, given.clock, session._preset.backtrack, progress, noise)
             self._end_tiled(job, fit, began())

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+from PIL import Image
 
 try:
     import torch
@@ -19,6 +20,7 @@ try:
 except ImportError:
     pass
 
+from dipedge import cli
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior
 from dipedge.session import Session
 from dipedge.tasks import Denoise
@@ -134,3 +136,23 @@ def shared():
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; set DIPEDGE_SHARED")
     return folder
+
+
+@pytest.fixture
+def folder(tmp_path, picture, monkeypatch):
+    """An empty working folder with ``in.png`` (20 x 16) in it."""
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(picture()).save("in.png")
+    return tmp_path
+
+
+@pytest.fixture
+def run(folder, engine, capsys):
+    """``run("denoise", ...)``: runs a quick fit; (exit code, standard output, standard error)."""
+
+    def command(*arguments):
+        code = cli.main([*map(str, arguments), "--engine", engine, "--steps", "2", "--threads", "1"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command

@@ -16,26 +16,6 @@ from dipedge.metrics import psnr
 from dipedge.result import Step
 
 
-@pytest.fixture
-def folder(tmp_path, picture, monkeypatch):
-    """An empty working folder with ``in.png`` (20 x 16) in it."""
-    monkeypatch.chdir(tmp_path)
-    Image.fromarray(picture()).save("in.png")
-    return tmp_path
-
-
-@pytest.fixture
-def run(folder, engine, capsys):
-    """``run("denoise", ...)``: runs a quick fit; (exit code, standard output, standard error)."""
-
-    def command(*arguments):
-        code = cli.main([*map(str, arguments), "--engine", engine, "--steps", "2", "--threads", "1"])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return command
-
-
 def names():
     return sorted(os.listdir())
 
@@ -60,16 +40,6 @@ def test_super_resolution_is_compared_with_lanczos(run, picture):
     code, out, _ = run("superresolve", "in.png", "-o", "out.png", "--scale", 2, "--reference", "large.png")
     assert code == 0
     assert " dB (Lanczos) -> " in out
-
-
-def test_inpainting_takes_a_mask(run):
-    mask = np.full((16, 20), 255, np.uint8)
-    mask[5:9] = 0
-    Image.fromarray(mask).save("mask.png")
-    assert (
-        run("inpaint", "in.png", "-o", "out.png", "--mask", "mask.png", "--prior", "dip-large-hole")[0] == 0
-    )
-    assert open_image("out.png").size == (20, 16)
 
 
 @pytest.mark.parametrize("prior", ["dip", "pip"])

@@ -11,6 +11,7 @@ import dipedge as de
 from dipedge import arrays, cli
 from dipedge import session as session_module
 from dipedge.cli import progress
+from dipedge.given import Given
 from dipedge.result import Step
 from dipedge.tiled_fit import TiledFit
 from dipedge.tiles import cut
@@ -191,7 +192,8 @@ class SlowBatch:
 def test_a_deadline_is_shared_out_among_rounds_of_tiles():
     grid = cut((32, 100, 3), TILES)
     batch = SlowBatch((*grid.shape, 3), 2)
-    fit = TiledFit(arrays.read(np.zeros((32, 100, 3), np.float32)), None, grid, 1)
+    picture = arrays.read(np.zeros((32, 100, 3), np.float32))
+    fit = TiledFit(Given(de.Denoise(), picture, grid=grid))
     now = batch.members[0]
     fit.run(batch, de.Deadline(ms=40_500), lambda: now.now, False, None)
     assert [tile.steps for tile in fit.tiles] == [20] * 4

@@ -269,3 +269,16 @@ def test_restore_takes_a_reference(noisy, tiny_pip):
     image, clean = noisy()
     found = de.restore(image, de.Denoise(), reference=clean, prior=tiny_pip, steps=STEPS, measure_every=3)
     assert list(found.history.steps_measured) == [1, 3, 6]
+
+
+def test_of_a_task_that_makes_its_answer_of_the_estimate_the_answer_is_measured(opened, noisy):
+    image, clean = noisy(40, 50)
+    for tiles in (None, TILES):
+        found = opened(task=de.Enhance(0.5), steps=3, tiles=tiles).fit(image, reference=clean)
+        assert found.psnr == de.psnr(found.image, clean)
+        coarse = np.clip(found.parts["coarse"], 0, 1)
+        assert found.psnr != de.psnr(coarse, clean)
+    tile, part = found.tiles[0], found.history.parts()[0]
+    rows, columns = slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width)
+    alone = opened(task=de.Enhance(0.5), steps=3).fit(image[rows, columns], reference=clean[rows, columns])
+    np.testing.assert_array_equal(part.psnr, alone.history.psnr)

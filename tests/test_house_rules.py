@@ -33,6 +33,7 @@ LAYERS = (
         "priors",
         "optimisers",
         "tiles",
+        "objectives",
         "kernels",
         "_native",
     },
@@ -41,6 +42,7 @@ LAYERS = (
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
+    "objectives": {"tasks", "kernels"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "result": {"history"},
@@ -57,8 +59,18 @@ PART_OF = {
     "tiled_fit": "session",
     "together": "session",
     "__main__": "cli",
+    "preset_table": "presets",
 }
-PACKAGES = {"engines", "kernels", "export", "session", "cli"}  # whose own files may import each other
+PACKAGES = {
+    "engines",
+    "kernels",
+    "export",
+    "session",
+    "cli",
+    "tasks",
+    "objectives",
+    "presets",
+}  # whose own files may import each other
 LEAVES = {"arrays", "images", "video", "metrics", "motion", "scene_file"}  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",

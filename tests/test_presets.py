@@ -9,7 +9,7 @@ from dipedge.optimisers import Muon
 from dipedge.presets import QUALITIES, TABLE, preset
 from dipedge.priors import Fourier, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
 from dipedge.stopping import MaxSteps
-from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 
 TASKS = [Denoise(), RemoveJpeg(), *(SuperResolve(scale) for scale in (2, 3, 4, 8)), Inpaint(None)]
 
@@ -24,23 +24,26 @@ def test_every_task_has_settings_for_every_prior_and_quality(task, prior, qualit
 
 
 @pytest.mark.parametrize(
-    ("task", "prior", "steps", "perturbation", "learning_rate"),
+    ("task", "prior", "regime", "steps", "perturbation", "learning_rate"),
     [
-        (Denoise(), "dip", 3000, 1 / 30, 0.01),
-        (Denoise(), "pip", 1800, 0, 0.01),
-        (RemoveJpeg(), "dip", 2400, 1 / 30, 0.01),
-        (SuperResolve(4), "dip", 2000, 0.03, 0.01),
-        (SuperResolve(8), "dip", 4000, 0.05, 0.01),
-        (SuperResolve(2), "pip", 2000, 0.03, 0.01),
-        (SuperResolve(8), "pip", 4001, 0.05, 0.01),
-        (Inpaint(None), "dip", 6001, 0.03, 0.01),
-        (Inpaint(None), "dip-large-hole", 5001, 0.03, 0.01),
-        (Inpaint(None), "dip-large-hole-noise", 3001, 0, 0.01),
-        (Inpaint(None), "dip-half", 11000, 0.03, 0.001),
+        (Denoise(), "dip", None, 3000, 1 / 30, 0.01),
+        (Denoise(), "pip", None, 1800, 0, 0.01),
+        (RemoveJpeg(), "dip", None, 2400, 1 / 30, 0.01),
+        (SuperResolve(4), "dip", None, 2000, 0.03, 0.01),
+        (SuperResolve(8), "dip", None, 4000, 0.05, 0.01),
+        (SuperResolve(2), "pip", None, 2000, 0.03, 0.01),
+        (SuperResolve(8), "pip", None, 4001, 0.05, 0.01),
+        (Inpaint(None), "dip", None, 6001, 0.03, 0.01),
+        (Inpaint(None), "dip", "text", 6001, 0.03, 0.01),
+        (Inpaint(None), "dip", "large-hole", 5001, 0.03, 0.01),
+        (Inpaint(None), "dip", "large-hole-4", 3001, 0, 0.01),
+        (Inpaint(None), "dip", "half", 11000, 0.03, 0.001),
+        (Enhance(), "dip", None, 500, 0, 0.01),
+        (FlashNoFlash(None), None, None, 601, 0, 0.1),
     ],
 )
-def test_published_numbers_stand_in_the_table(task, prior, steps, perturbation, learning_rate):
-    found = preset(task, prior, "paper")
+def test_published_numbers_stand_in_the_table(task, prior, regime, steps, perturbation, learning_rate):
+    found = preset(task, prior, "paper", regime=regime)
     assert found.steps == steps
     assert found.prior.perturbation == perturbation
     assert found.optimiser.learning_rate == learning_rate
@@ -98,10 +101,11 @@ def test_a_prior_of_the_users_own_stays_as_it_is_with_the_nearest_rows_settings(
 
 
 def test_large_hole_rows_are_those_of_their_pictures():
-    vase = preset(Inpaint(None), "dip-large-hole").prior
+    vase = preset(Inpaint(None), "dip", regime="large-hole").prior
     assert vase.encoding == Meshgrid()
     assert {level.skip for level in vase.network.levels} == {0}
-    library = preset(Inpaint(None), "dip-large-hole-noise").prior
+    library = preset(Inpaint(None), regime="large-hole-6").prior
+    assert library.weight_noise == 1 / 50
     assert library.encoding == Noise(1)
     assert [level.down for level in library.network.levels] == [16, 32, 64, 128, 128, 128]
     assert not library.network.need1x1_up
@@ -112,18 +116,27 @@ def test_every_row_cites_its_source():
 
 
 @pytest.mark.parametrize(
-    ("task", "prior", "quality", "words"),
+    ("task", "prior", "quality", "regime", "words"),
     [
-        (Denoise(), "unet", "balanced", "prior is 'unet'; for denoise .* dip, pip"),
-        (Denoise(), "dip-large-hole", "balanced", "dip-large-hole"),
-        (Inpaint(None), "dpi", "balanced", "dip-half"),
-        (Denoise(), 5, "balanced", "prior is 5"),
-        (Denoise(), None, "best", "quality is 'best'; it must be one of paper, balanced, fast"),
+        (Denoise(), "unet", "balanced", None, "prior is 'unet'; for denoise .* pip, dip"),
+        (Inpaint(None), "dpi", "balanced", "half", "for inpaint, half it must be a Prior or one of pip, dip"),
+        (Inpaint(None), "pip", "balanced", "large-hole-4", "one of dip$"),
+        (FlashNoFlash(None), "pip", "balanced", None, "one of dip$"),
+        (Denoise(), 5, "balanced", None, "prior is 5"),
+        (Denoise(), None, "best", None, "quality is 'best'; it must be one of paper, balanced, fast"),
+        (Denoise(), None, "paper", "text", "preset is 'text'; denoise takes none"),
+        (SuperResolve(4), None, "paper", "x4", "preset is 'x4'; superresolve takes none"),
+        (Inpaint(None), None, "paper", "hole", "preset is 'hole'; it must be one of text, large-hole, "),
     ],
 )
-def test_unknown_words_are_refused_with_those_that_are_known(task, prior, quality, words):
+def test_unknown_words_are_refused_with_those_that_are_known(task, prior, quality, regime, words):
     with pytest.raises(InputError, match=words):
-        preset(task, prior, quality)
+        preset(task, prior, quality, regime=regime)
+
+
+def test_a_shallower_net_is_the_deep_one_sliced():
+    six, two = (preset(Inpaint(None), regime=f"large-hole-{depth}").prior.network for depth in (6, 2))
+    assert len(six.levels) == 6 and two.levels == six.levels[:2]
 
 
 @pytest.mark.parametrize("quality", ["balanced", "fast"])

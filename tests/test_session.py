@@ -160,7 +160,7 @@ def test_progress_is_called_after_every_step(engine, tiny_pip, picture):
         ({"quality": "best"}, "quality is 'best'"),
         ({"prior": "unet"}, "prior is 'unet'"),
         ({"prior": de.Prior(de.GivenImage(), de.Hourglass())}, "given image"),
-        ({"task": "denoise"}, r"task is 'denoise'; it must be Denoise\(\)"),
+        ({"task": "denoise"}, r"task is 'denoise'; it must be a description such as Denoise"),
         ({"task": de.Denoise}, "task is <class"),
     ],
 )

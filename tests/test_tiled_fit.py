@@ -9,6 +9,7 @@ import pytest
 import dipedge as de
 from dipedge import arrays, tiled_fit
 from dipedge.fit import Alone
+from dipedge.given import Given
 from dipedge.stopping import Rule
 from dipedge.tiled_fit import TiledFit
 from dipedge.tiles import cut
@@ -366,7 +367,7 @@ def slow_fit(stop):
     grid = cut((32, 100, 3), de.Tiles(32, 8))
     picture = arrays.read(np.zeros((32, 100, 3), np.float32))
     program = SlowProgram((*grid.shape, 3))
-    fit = TiledFit(picture, None, grid, 1)
+    fit = TiledFit(Given(de.Denoise(), picture, grid=grid))
     fit.run(Alone(program), stop, lambda: program.now, False, None)
     return [tile.steps for tile in fit.tiles], program.now
 

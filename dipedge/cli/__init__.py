@@ -14,9 +14,10 @@ from typing import Annotated
 
 import typer
 
-from dipedge.cli.restoring import INTERRUPTED, Options, restore_files
+from dipedge.cli.options import restoring
+from dipedge.cli.restoring import INTERRUPTED
 from dipedge.errors import DipedgeError, EngineFallbackWarning
-from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 
 # BadParameter, UsageError, ClickException: the last is what every complaint about a command line derives
 # from. Where it is imported from has changed with typer's versions; that BadParameter has it has not.
@@ -29,137 +30,57 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Inputs = Annotated[list[str], typer.Argument(metavar="IN", help="Files, folders or globs.")]
-Output = Annotated[str, typer.Option("--output", "-o", metavar="OUT", help="File, or folder for several.")]
-Prior = Annotated[str, typer.Option(metavar="pip|dip", help="The network that is fitted.")]
-Engine = Annotated[
-    str, typer.Option(metavar="auto|native|triton|torch", help="Who computes; see dipedge info.")
-]
-Quality = Annotated[str, typer.Option(metavar="paper|balanced|fast", help="Which settings.")]
-Steps = Annotated[int | None, typer.Option(help="Exactly so many steps; default: end by itself or preset.")]
-Seed = Annotated[int, typer.Option(help="Of weights, input and perturbation: same seed, same bits.")]
-Ensemble = Annotated[int, typer.Option(help="Fits that are averaged, with seed, seed + 1, ...; 1 to 64.")]
-Threads = Annotated[int | None, typer.Option(help="Worker threads; default: all processors.")]
-Average = Annotated[float | None, typer.Option(help="Weight of the past in the averaged output; 0: raw.")]
-Rate = Annotated[float | None, typer.Option("--learning-rate", help="Of the optimiser; default: preset.")]
-Precision = Annotated[str, typer.Option(metavar="auto|fp32|bf16", help="What the engine computes in.")]
-Tiles = Annotated[
-    str,
-    typer.Option(metavar="auto|none|SIDE[,OVERLAP]", help="How a large picture is cut; auto: from 1 MP up."),
-]
-Reference = Annotated[
-    str | None, typer.Option(metavar="GT", help="The true picture (or a folder of them), for PSNR and SSIM.")
-]
-Json = Annotated[str | None, typer.Option(metavar="FILE", help="Writes what happened as JSON.")]
-SideBySide = Annotated[
-    str | None, typer.Option(metavar="FILE", help="Writes degraded | restored [| reference] as one picture.")
-]
-
-
-def _run(task: Denoise | RemoveJpeg | SuperResolve | Inpaint, inputs: list[str], **options: object) -> None:
-    mask = task.mask if isinstance(task, Inpaint) else None
-    raise typer.Exit(restore_files(task, inputs, Options(**options), mask))
-
 
 @app.command()
+@restoring
 def denoise(
-    inputs: Inputs,
-    output: Output,
     sigma: Annotated[float | None, typer.Option(help="The noise's standard deviation, 0..255.")] = None,
-    prior: Prior = "pip",
-    engine: Engine = "auto",
-    quality: Quality = "balanced",
-    steps: Steps = None,
-    seed: Seed = 0,
-    ensemble: Ensemble = 1,
-    threads: Threads = None,
-    average: Average = None,
-    learning_rate: Rate = None,
-    precision: Precision = "auto",
-    tiles: Tiles = "auto",
-    reference: Reference = None,
-    json: Json = None,
-    side_by_side: SideBySide = None,
-) -> None:
+) -> Denoise:
     """Removes noise."""
-    options = {name: value for name, value in locals().items() if name not in ("inputs", "sigma")}
-    _run(Denoise(sigma), inputs, **options)
+    return Denoise(sigma)
 
 
 @app.command()
-def jpeg(
-    inputs: Inputs,
-    output: Output,
-    prior: Prior = "pip",
-    engine: Engine = "auto",
-    quality: Quality = "balanced",
-    steps: Steps = None,
-    seed: Seed = 0,
-    ensemble: Ensemble = 1,
-    threads: Threads = None,
-    average: Average = None,
-    learning_rate: Rate = None,
-    precision: Precision = "auto",
-    tiles: Tiles = "auto",
-    reference: Reference = None,
-    json: Json = None,
-    side_by_side: SideBySide = None,
-) -> None:
+@restoring
+def jpeg() -> RemoveJpeg:
     """Removes the artefacts of JPEG compression."""
-    options = {name: value for name, value in locals().items() if name != "inputs"}
-    _run(RemoveJpeg(), inputs, **options)
+    return RemoveJpeg()
 
 
 @app.command()
+@restoring
 def superresolve(
-    inputs: Inputs,
-    output: Output,
     scale: Annotated[int, typer.Option(metavar="2|3|4|8", help="How many times larger.")] = 4,
-    prior: Prior = "pip",
-    engine: Engine = "auto",
-    quality: Quality = "balanced",
-    steps: Steps = None,
-    seed: Seed = 0,
-    ensemble: Ensemble = 1,
-    threads: Threads = None,
-    average: Average = None,
-    learning_rate: Rate = None,
-    precision: Precision = "auto",
-    tiles: Tiles = "auto",
-    reference: Reference = None,
-    json: Json = None,
-    side_by_side: SideBySide = None,
-) -> None:
+) -> SuperResolve:
     """Enlarges pictures."""
-    options = {name: value for name, value in locals().items() if name not in ("inputs", "scale")}
-    _run(SuperResolve(scale), inputs, **options)
+    return SuperResolve(scale)
 
 
 @app.command()
+@restoring(reads=("mask",), settings=("preset",))
 def inpaint(
-    inputs: Inputs,
-    output: Output,
     mask: Annotated[str, typer.Option(metavar="M", help="Picture of the same size: nonzero = known.")],
-    prior: Annotated[
-        str, typer.Option(metavar="pip|dip", help="Or pip-large-hole, dip-large-hole, dip-half ...")
-    ] = "pip",
-    engine: Engine = "auto",
-    quality: Quality = "balanced",
-    steps: Steps = None,
-    seed: Seed = 0,
-    ensemble: Ensemble = 1,
-    threads: Threads = None,
-    average: Average = None,
-    learning_rate: Rate = None,
-    precision: Precision = "auto",
-    tiles: Tiles = "auto",
-    reference: Reference = None,
-    json: Json = None,
-    side_by_side: SideBySide = None,
-) -> None:
+) -> Inpaint:
     """Fills holes."""
-    options = {name: value for name, value in locals().items() if name not in ("inputs", "mask")}
-    _run(Inpaint(mask), inputs, **options)
+    return Inpaint(mask)
+
+
+@app.command()
+@restoring(parts={"coarse": "Writes the picture without its detail."})
+def enhance(
+    strength: Annotated[float, typer.Option(help="How much of the detail is added; 1 doubles it.")] = 1.0,
+) -> Enhance:
+    """Brings out detail. Fewer --steps take more for detail."""
+    return Enhance(strength)
+
+
+@app.command()
+@restoring(reads=("flash",))
+def flash(
+    flash: Annotated[str, typer.Option(metavar="FLASH", help="The same scene, taken with a flash.")],
+) -> FlashNoFlash:
+    """Denoises a picture taken without a flash by one taken with it."""
+    return FlashNoFlash(flash)
 
 
 @app.command()
@@ -173,9 +94,9 @@ def info() -> None:
 @app.command()
 def bench(
     size: Annotated[int, typer.Option(help="Side of the square picture, 16 or more.")] = 256,
-    prior: Prior = "pip",
+    prior: Annotated[str, typer.Option(metavar="pip|dip", help="The network that is fitted.")] = "pip",
     seconds: Annotated[float, typer.Option(help="Measured for about so long on each engine.")] = 5.0,
-    threads: Threads = None,
+    threads: Annotated[int | None, typer.Option(help="Worker threads; default: all processors.")] = None,
 ) -> None:
     """Compares the engines' steps per second, and their outputs."""
     from dipedge.cli.bench import compare

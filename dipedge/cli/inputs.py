@@ -17,9 +17,12 @@ PICTURES = (*WRITABLE, ".gif", ".ppm", ".pgm", ".jp2", ".avif")
 
 @dataclass(frozen=True)
 class Job:
-    """One picture's way: read from ``source``, written to ``target``, compared with ``reference``."""
+    """One picture's way: read from ``source``, written to ``target``, compared with ``reference``.
 
-    source: Path
+    Without a source it begins from nothing (``Task.needs_picture``).
+    """
+
+    source: Path | None
     target: Path
     reference: Path | None = None
 

@@ -62,8 +62,16 @@ def side_by_side(pictures: list[np.ndarray]) -> Any:
     return Image.fromarray(np.concatenate(row[:-1], axis=1))
 
 
+def as_picture(part: np.ndarray) -> Any:
+    """A part of an answer, [H, W] or [H, W, C], as an 8-bit PIL image."""
+    from PIL import Image
+
+    values = np.rint(255 * np.clip(part, 0, 1)).astype(np.uint8)
+    return Image.fromarray(values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values)
+
+
 def summary(
-    source: Path, target: Path, result: FitResult, figures: dict[str, float | None], larger: bool
+    source: Path | str, target: Path, result: FitResult, figures: dict[str, float | None], larger: bool
 ) -> str:
     """The lines printed for one restored picture; ``larger``: the answer has another size than the input."""
     rate = result.steps / result.seconds
@@ -118,7 +126,11 @@ def _plain(part: FittedTile | FittedMember) -> dict[str, Any]:
 
 
 def record(
-    source: Path, target: Path, result: FitResult, figures: dict[str, float | None], settings: dict[str, Any]
+    source: Path | str,
+    target: Path,
+    result: FitResult,
+    figures: dict[str, float | None],
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """One picture's entry in the JSON file; ``settings`` are those of the command."""
     return {

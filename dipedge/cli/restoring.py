@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class Options:
     """What every restoring command can be told; see the command line's help for each."""
 
     output: str
-    prior: str = "pip"
+    prior: str | None = None
+    preset: str | None = None
     engine: str = "auto"
     quality: str = "balanced"
     steps: int | None = None
@@ -40,10 +41,11 @@ class Options:
     reference: str | None = None
     json: str | None = None
     side_by_side: str | None = None
+    parts: dict[str, str] = field(default_factory=dict)  # name of a part of the answer -> its file
 
     def session_arguments(self) -> dict[str, Any]:
         """What of it a ``Session`` takes."""
-        outside = ("output", "reference", "json", "side_by_side")
+        outside = ("output", "reference", "json", "side_by_side", "parts")
         kept = {name: value for name, value in asdict(self).items() if name not in outside}
         return kept | {"tiles": tiles_of(self.tiles)}
 
@@ -62,8 +64,16 @@ def tiles_of(text: str) -> Tiles | str | None:
     return Tiles(*map(int, numbers))
 
 
-def restore_files(task: Task, inputs: Sequence[str], options: Options, mask: str | None = None) -> int:
+def restore_files(
+    task: Task, inputs: Sequence[str] | None, options: Options, read: Sequence[str] = ()
+) -> int:
     """Restores every input; the exit code.
+
+    Args:
+        task: what degraded them.
+        inputs: files, folders and globs; None where the task begins from no picture.
+        options: everything else.
+        read: files that the task itself reads.
 
     A batch goes on after a file that cannot be used; that file's line goes to standard error and the exit
     code becomes its error's. Ctrl-C writes the best result so far and ends the command.
@@ -71,8 +81,11 @@ def restore_files(task: Task, inputs: Sequence[str], options: Options, mask: str
     Raises:
         DipedgeError: what concerns all files, or the only one.
     """
-    jobs, several = plan(inputs, options.output, options.reference)
-    _check_outputs(jobs, several, options, mask)
+    if inputs is None:
+        jobs, several = [Job(None, Path(options.output))], False
+    else:
+        jobs, several = plan(inputs, options.output, options.reference)
+    _check_outputs(jobs, several, options, read)
     batch = _Batch(task, options)
     codes: list[int] = []
     with progress() as shown, Session(task, progress=shown, **options.session_arguments()) as session:
@@ -93,13 +106,15 @@ def restore_files(task: Task, inputs: Sequence[str], options: Options, mask: str
     return INTERRUPTED if INTERRUPTED in codes else max(codes)
 
 
-def _check_outputs(jobs: list[Job], several: bool, options: Options, mask: str | None) -> None:
+def _check_outputs(jobs: list[Job], several: bool, options: Options, read: Sequence[str]) -> None:
     """Everything that would be written can be, and is nothing that is read: known before any fit."""
     inputs = [path for job in jobs for path in (job.source, job.reference) if path is not None]
-    inputs += [Path(mask)] if mask is not None else []
-    outputs = [Path(name) for name in (options.json, options.side_by_side) if name is not None]
-    if several and options.side_by_side is not None:
-        raise InputError("side-by-side takes one picture; several were given")
+    inputs += [Path(name) for name in read]
+    pictures = {"side-by-side": options.side_by_side, **options.parts}
+    pictures = {name: path for name, path in pictures.items() if path is not None}
+    outputs = [Path(name) for name in (options.json, *pictures.values()) if name is not None]
+    if several and pictures:
+        raise InputError(f"{next(iter(pictures))} takes one picture; several were given")
     for target in [*(job.target for job in jobs), *outputs]:
         check_not_an_input(target, inputs)
     everything = [*(job.target for job in jobs), *outputs]
@@ -108,8 +123,8 @@ def _check_outputs(jobs: list[Job], several: bool, options: Options, mask: str |
             raise FileError(f"{target}: two outputs would be written there")
     if options.json is not None:
         images.check_place(Path(options.json))
-    if options.side_by_side is not None:
-        images.check_writable(options.side_by_side, "RGB")
+    for path in pictures.values():
+        images.check_writable(path, "RGB")
 
 
 class _Batch:
@@ -119,24 +134,29 @@ class _Batch:
         self.records: list[dict[str, Any]] = []
         self._task, self._options = task, options
         described = {"task": task.name} | {
-            name: getattr(task, name) for name in ("sigma", "scale") if hasattr(task, name)
+            name: getattr(task, name) for name in ("sigma", "scale", "strength") if hasattr(task, name)
         }
-        kept = ("prior", "quality", "seed", "ensemble", "precision")
+        kept = ("preset", "quality", "seed", "ensemble", "precision")
         self._settings = described | {name: getattr(options, name) for name in kept}
         self._settings["dipedge_version"] = __version__
 
     def restore(self, session: Session, job: Job, shown: Bar | Lines) -> int:
         """One picture: read, fitted, written, reported; its exit code."""
-        image = images.open_image(job.source)
-        if "note" in image.info:
-            print(f"dipedge: {job.source}: note: {image.info['note']}", file=sys.stderr)
-        picture = arrays.read(image, str(job.source))
-        mode = picture.one_pixel().mode
-        make_folder(job, self._options.output)
-        images.check_writable(job.target, mode)
-        shape = self._task.estimate_shape(picture.shape)
-        comparison = None if job.reference is None else report.Comparison(job.reference, shape)
-        shown.begin(job.source.name)
+        self._settings["prior"] = session.prior.name
+        image = picture = None
+        if job.source is not None:
+            image = images.open_image(job.source)
+            if "note" in image.info:
+                print(f"dipedge: {job.source}: note: {image.info['note']}", file=sys.stderr)
+            picture = arrays.read(image, str(job.source))
+            make_folder(job, self._options.output)
+        images.check_writable(job.target, "RGB" if picture is None else picture.one_pixel().mode)
+        comparison = None
+        if job.reference is not None:
+            shape = self._task.answer_shape(picture.shape)
+            comparison = report.Comparison(job.reference, shape)
+        name = self._task.name if job.source is None else str(job.source)
+        shown.begin(name if job.source is None else job.source.name)
         code = 0
         try:
             result = session.fit(image)
@@ -144,17 +164,23 @@ class _Batch:
             code = INTERRUPTED
             result = session.result
             if result is None:
-                print(f"dipedge: {job.source}: interrupted before the first step", file=sys.stderr)
-                self.records.append({"input": str(job.source), "error": "interrupted before the first step"})
+                print(f"dipedge: {name}: interrupted before the first step", file=sys.stderr)
+                self.records.append({"input": name, "error": "interrupted before the first step"})
                 return code
         images.save_image(result.image, job.target)
+        for part, path in self._options.parts.items():
+            images.save_image(report.as_picture(result.parts[part]), path)
         self._report(job, picture, result, comparison)
         if code:
             print(f"dipedge: {report.interruption(job.target, result)}", file=sys.stderr)
         return code
 
     def _report(
-        self, job: Job, picture: arrays.Picture, result: FitResult, comparison: report.Comparison | None
+        self,
+        job: Job,
+        picture: arrays.Picture | None,
+        result: FitResult,
+        comparison: report.Comparison | None,
     ) -> None:
         answer = arrays.read(result.image, str(job.target))
         figures: dict[str, float | None] = {}
@@ -163,9 +189,10 @@ class _Batch:
             after = answer.pixels
             before = arrays.enlarged(picture.pixels, *after.shape[:2])
             figures = {} if comparison is None else comparison.figures(before, after)
-        larger = answer.shape != picture.shape
-        print(report.summary(job.source, job.target, result, figures, larger), flush=True)
-        self.records.append(report.record(job.source, job.target, result, figures, self._settings))
+        larger = picture is not None and answer.shape != picture.shape
+        source = job.source or self._task.name
+        print(report.summary(source, job.target, result, figures, larger), flush=True)
+        self.records.append(report.record(source, job.target, result, figures, self._settings))
         if self._options.side_by_side is not None:
             row = [before, after] + ([] if comparison is None else [comparison.pixels])
             images.save_image(report.side_by_side(row), self._options.side_by_side)

@@ -76,6 +76,27 @@ class Program(Protocol):
     def step(self, count: int = 1) -> None:
         """Runs ``count`` optimiser steps: forward, backward, update, averaging."""
 
+    def forward(self) -> np.ndarray:
+        """The first half of a step: the raw output [H, W, C] at the current weights and this step's input.
+
+        For losses that the engine does not compute itself. Until ``backward`` completes the step nothing else
+        may be asked of the program.
+
+        Raises:
+            EngineError: a sampled fit (``Settings.subsample``), whose steps have no whole output.
+        """
+
+    def backward(self, gradient: np.ndarray, loss: float) -> None:
+        """The second half: gradients of all parameters, update, averaging.
+
+        Args:
+            gradient: of the loss by the output that ``forward`` gave, [H, W, C] float32.
+            loss: what ``loss`` will give of this step.
+
+        Raises:
+            EngineError: ``forward`` was not called before.
+        """
+
     def loss(self) -> float:
         """The data term of the last step's output, before that step's update."""
 

@@ -18,6 +18,7 @@ from dipedge.engines.torch_optimiser import TorchOptimiser
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.kernels.fourier_mlp.reference import features
 from dipedge.kernels.residual_loss.reference import data_term, running_average
+from dipedge.objectives import objective_for
 from dipedge.priors import Fourier, GivenImage, Noise, Prior
 from dipedge.tasks import Task
 
@@ -81,6 +82,8 @@ class TorchProgram:
         self._optimiser = TorchOptimiser(settings.optimiser, self._parameters)
         self._generator = torch.Generator(device)
         self._generator.manual_seed((settings.seed ^ PERTURBATION_STREAM) & (2**64 - 1))
+        self._objective = objective_for(task, settings.seed) if self._term.kind == "outer" else None
+        self._begun: torch.Tensor | None = None  # the output of a step whose second half is still to come
         self._target: torch.Tensor | None = None
         self._mask: torch.Tensor | None = None
         self._output: torch.Tensor | None = None
@@ -123,6 +126,9 @@ class TorchProgram:
         target, mask = checked_target(self._task, self.shape, target, mask, has_mask)
         if mask is not None:
             self._mask = self._tensor(mask)
+        if self._objective is not None:
+            self._objective.set_target(target)
+            self._objective.to(self._device, self._dtype)
         self._target, self._new_target = self._picture(target), True
 
     def set_input(self, z: np.ndarray) -> None:
@@ -162,6 +168,8 @@ class TorchProgram:
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
             raise InputError("no target was set; hand one over with set_target first")
+        if self._objective is not None:
+            return self._objective.loss(output, self.steps_done)
         term, mask = self._term, self._mask
         if mask is not None and places is not None:
             mask = mask[places[0]][:, places[1]]
@@ -193,6 +201,7 @@ class TorchProgram:
         """Runs ``count`` steps; nothing waits for the device between them."""
         with memory_errors():
             for _ in range(count):
+                self._disturb_weights()
                 z, places = self._input(perturb=True), self._places()
                 output = hourglass(self._prior.network, self._parameters, z, places)
                 loss = self._data_term(output, places)
@@ -207,6 +216,43 @@ class TorchProgram:
                     weight = self._settings.average ** (CYCLE if ends_cycle else 1)
                     self._average = running_average(self._average, self._output, weight)
                 self.steps_done += 1
+
+    @torch.no_grad()
+    def _disturb_weights(self) -> None:
+        """Adds ``Prior.weight_noise`` to the convolutions' weights, for good."""
+        if self._prior.weight_noise == 0:
+            return
+        for weights in self._parameters.values():
+            if weights.ndim == 4:
+                noise = torch.empty_like(weights).normal_(generator=self._generator)
+                weights += noise * (self._prior.weight_noise * weights.std())
+
+    def forward(self) -> np.ndarray:
+        """The first half of a step; see ``base.Program``."""
+        if self._settings.subsample:
+            raise EngineError("a sampled fit has no whole output in every step; compile it without subsample")
+        with memory_errors():
+            self._disturb_weights()
+            self._begun = hourglass(self._prior.network, self._parameters, self._input(perturb=True))
+        return self._array(self._begun)
+
+    def backward(self, gradient: np.ndarray, loss: float) -> None:
+        """The second half; see ``base.Program``."""
+        output, self._begun = self._begun, None
+        if output is None:
+            raise EngineError("backward was called without forward; a step begins with forward")
+        with memory_errors():
+            self._output, self._loss = output.detach(), torch.tensor(loss, dtype=torch.float64)
+            self._optimiser.zero_grad()
+            output.backward(self._picture(gradient))
+            self._finish_step()
+
+    def _finish_step(self) -> None:
+        """Update and averaging, of a step that saw the whole output."""
+        self._optimiser.step()
+        self._average = running_average(self._average, self._output, self._settings.average)
+        self._complete, self._new_target = True, False
+        self.steps_done += 1
 
     def evaluate(self) -> Evaluation:
         """Forward and backward at the current weights and the unperturbed z."""
