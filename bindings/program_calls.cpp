@@ -56,8 +56,15 @@ EncodingSpec encoding_of(const Options& from) {
 DataTerm term_of(const Options& from) {
     DataTerm term;
     const auto kind = from.get<std::string>("term.kind");
-    term.kind =
-        kind == "mask" ? DataTerm::mask : (kind == "lanczos" ? DataTerm::lanczos : DataTerm::identity);
+    if (kind == "mask") {
+        term.kind = DataTerm::mask;
+    } else if (kind == "lanczos") {
+        term.kind = DataTerm::lanczos;
+    } else if (kind == "outer") {
+        term.kind = DataTerm::outer;
+    } else if (kind != "identity") {
+        throw std::invalid_argument("unknown data term '" + kind + "'");
+    }
     term.scale = from.get<int>("term.scale");
     term.lobes = from.get<int>("term.lobes");
     return term;
@@ -75,6 +82,7 @@ ProgramSpec spec_of(const Options& from) {
     const auto shape = numbers_of(from, "shape", 3);
     spec.height = (int)shape[0], spec.width = (int)shape[1], spec.channels = (int)shape[2];
     spec.average = from.get<float>("average");
+    spec.weight_noise = from.get<float>("weight_noise");
     spec.seed = from.get<uint64_t>("seed");
     spec.threads = from.get<int>("threads");
     spec.isa = from.get<std::string>("isa");
@@ -133,6 +141,7 @@ FloatArray get_tensor(Program& program, const std::string& kind, const std::stri
 void set_tensor(Program& program, const std::string& kind, const std::string& name, const FloatArray& array) {
     const Parameter& parameter = parameter_named(program, name);
     Parameters::write(parameter, checked(array, parameter.count(), name.c_str()), array_named(program, kind));
+    program.weights_changed();
 }
 
 void set_target(Program& program, const FloatArray& target) {
@@ -150,6 +159,7 @@ void set_mask(Program& program, const FloatArray& mask) {
 void set_input(Program& program, const FloatArray& z) {
     AnyEncoding& encoding = stored_input(program);
     encoding.set_values(checked(z, encoding.values(), "input"));
+    program.forget_forward();
 }
 
 FloatArray get_input(Program& program) {
@@ -165,6 +175,15 @@ FloatArray input_gradient(Program& program) {
     FloatArray array(input_shape(program));
     program.encoding().get_gradient(array.mutable_data());
     return array;
+}
+
+FloatArray forward(Program& program, bool perturb) {
+    program.forward(perturb);
+    return output(program);
+}
+
+void backward(Program& program, const FloatArray& gradient, double loss) {
+    program.backward(checked(gradient, program.out_floats(), "gradient"), loss);
 }
 
 FloatArray output(Program& program) { return copy_of(program.tail().out(), out_shape(program)); }

@@ -28,6 +28,11 @@ void set_input(Program& program, const FloatArray& z);
 FloatArray get_input(Program& program);
 FloatArray input_gradient(Program& program);
 
+// The two halves of a step, or of an evaluation where `perturb` is false: from the weights to the output, and from
+// the loss's gradient by it [height, width, channels] to what an inner loss would have changed.
+FloatArray forward(Program& program, bool perturb);
+void backward(Program& program, const FloatArray& gradient, double loss);
+
 FloatArray output(Program& program);
 void set_output(Program& program, const FloatArray& output);
 FloatArray averaged(Program& program);

@@ -202,7 +202,8 @@ class Prior:
         perturb: "input" adds it to every value of z, "frequencies" to the Fourier frequencies.
         name: a word for messages and files.
         weight_noise: in every step each convolution's weights get normal noise of this share of their
-            tensor's standard deviation, for good; 0 for none (DIP code, inpainting of the library).
+            tensor's standard deviation, for good; 0 for none (DIP code, inpainting of the library: 1/50, where
+            the sum goes into a local name and changes nothing; what was meant is done here).
 
     Raises:
         InputError: a negative perturbation or weight noise, or a perturbation of frequencies that do not

@@ -81,6 +81,8 @@ def why_not_subsampled(prior: Prior, task: Task) -> str | None:
     """
     if task.data_term.kind == "lanczos":
         return f"task {task.name!r} compares a decimated output"
+    if task.data_term.kind == "outer":
+        return f"task {task.name!r} has a loss of the whole output"
     return prior.why_not_pointwise()
 
 

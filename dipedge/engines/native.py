@@ -1,7 +1,7 @@
 """Engine "native": the fit in C++, without PyTorch. The default without a CUDA GPU.
 
-This file translates descriptions into plain numbers for ``dipedge._native`` and arrays across the
-border; the arithmetic is in ``kernels/``, the program in ``kernels/engine/``. For a given seed the
+This file carries arrays across the border to ``dipedge._native``, native_spec.py translates the descriptions;
+the arithmetic is in ``kernels/``, the program in ``kernels/engine/``. For a given seed the
 result is the same whatever the thread count; it differs in the last bits between instruction sets.
 """
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import check_state, check_subsampled, checked_input, checked_target
-from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
+from dipedge.engines.initial import initial_input, initial_parameters
+from dipedge.engines.native_spec import program_spec
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
-from dipedge.optimisers import Muon
 from dipedge.priors import Fourier, GivenImage, Noise, Prior
 from dipedge.tasks import Task
 
@@ -82,35 +82,6 @@ def uses_bf16(precision: str) -> bool:
     return precision == "bf16" or (precision == "auto" and isa == "amx")
 
 
-def _network(prior: Prior) -> dict[str, object]:
-    net = prior.network
-    return {
-        "levels": [
-            (level.down, level.up, level.skip, level.kernel_down, level.kernel_up, level.kernel_skip)
-            for level in net.levels
-        ],
-        "bilinear": net.upsample == "bilinear",
-        "reflect": net.padding == "reflection",
-        "need1x1_up": net.need1x1_up,
-        "sigmoid": net.sigmoid,
-        "downsample": net.downsample,
-        "slope": net.slope,
-        "bn_eps": net.bn_eps,
-    }
-
-
-def _encoding(prior: Prior) -> dict[str, object]:
-    encoding = prior.encoding
-    fourier = isinstance(encoding, Fourier)
-    return {
-        "channels": encoding.channels,
-        "frequencies": initial_frequencies(encoding).tolist() if fourier else [],
-        "learned": fourier and encoding.learned,
-        "perturbation": prior.perturbation,
-        "perturb_frequencies": prior.perturb == "frequencies",
-    }
-
-
 class NativeEngine:
     """The C++ engine; one instance may compile any number of programs."""
 
@@ -169,22 +140,10 @@ class NativeProgram:
         bf16: bool,
     ) -> None:
         self.shape = tuple(shape)
-        self._task, term = task, task.data_term
-        muon = settings.optimiser if isinstance(settings.optimiser, Muon) else None
-        adam = muon.rest if muon else settings.optimiser
-        spec = {
-            "network": _network(prior) | {"subsample": settings.subsample},
-            "encoding": _encoding(prior),
-            "term": {"kind": term.kind, "scale": term.scale, "lobes": term.lobes},
-            "adam": (adam.learning_rate, adam.beta1, adam.beta2, adam.eps),
-            "muon": (muon.learning_rate, muon.momentum, muon.iterations) if muon else (0.0, 0.0, 0),
-            "fall": (muon.hold, muon.decay, muon.final) if muon else (0, 0, 1.0),
-            "shape": self.shape,
-            "average": settings.average,
-            "seed": settings.seed & (2**64 - 1),
+        self._task = task
+        spec = program_spec(prior, task, shape, settings) | {
             "threads": threads,
             "isa": chosen_isa(),
-            "input_gradient": settings.input_gradient,
             "bf16": bf16,
         }
         self._program = _native.Program(spec)
@@ -245,8 +204,8 @@ class NativeProgram:
         self._program.set_input(checked_input(self._encoding, self.shape, z))
         self._z_is_stored = self._z_is_set = True
 
-    def _check_ready(self) -> None:
-        if not self._has_target:
+    def _check_ready(self, target: bool = True) -> None:
+        if target and not self._has_target:
             raise InputError("no target was set; call set_target first")
         if not self._z_is_set:
             raise InputError("this prior's input is a given picture; call set_input first")
@@ -258,6 +217,43 @@ class NativeProgram:
         first = self._new_target and count == 1  # the step after a new target is complete too
         self._complete = first or completes(self.steps_done - 1)
         self._new_target = False
+
+    def forward(self) -> np.ndarray:
+        """The first half of a step: a copy [H, W, C] of the raw output at the current weights.
+
+        For a loss that this engine does not know, of any task; no target is looked at. The second half is
+        ``backward``. What comes in between (another step, an evaluation, other weights or another z) throws
+        the first half away. Called twice, it gives the same output twice.
+
+        Raises:
+            EngineError: a subsampled program, whose steps do not see the whole output.
+            InputError: the prior's input is a picture that was not set yet.
+        """
+        if self._subsample:
+            raise EngineError(
+                "a subsampled step cannot be made in two halves: it does not see the whole output; "
+                "compile without subsample"
+            )
+        self._check_ready(target=False)
+        return self._program.forward(True)
+
+    def backward(self, gradient: np.ndarray, loss: float) -> None:
+        """The second half of a step: backward through the network, update, averaging, one step more.
+
+        Args:
+            gradient: of the loss by what ``forward`` gave, [H, W, C].
+            loss: its value, which is what ``loss()`` says from now on.
+
+        Raises:
+            EngineError: no ``forward`` came before it.
+            InputError: a gradient of another shape.
+        """
+        if not self._program.begun:
+            raise EngineError("backward is the second half of a step; call forward first")
+        if np.shape(gradient) != self.shape:
+            raise InputError(f"the gradient has shape {np.shape(gradient)}; this fit needs {self.shape}")
+        self._program.backward(gradient, float(loss))
+        self._new_target, self._complete = False, True
 
     def _check_begun(self) -> None:
         if self._program.steps_done == 0:
@@ -283,15 +279,16 @@ class NativeProgram:
         return self._program.sample(pixels)
 
     def evaluate(self) -> Evaluation:
-        """Forward and backward at the current weights; the last step's output is put back."""
+        """Forward and backward at the current weights; the last step's output and loss are put back."""
         self._check_ready()
-        before = self._program.output()
+        before, loss_before = self._program.output(), self._program.loss()
         self._program.evaluate()
         gradients = {name: self._program.get("grad", name) for name in self._names}
         if self._input_gradient:
             gradients["input"] = self._program.input_gradient()
         evaluation = Evaluation(self._program.output(), self._program.loss(), gradients)
         self._program.set_output(before)
+        self._program.set_loss(loss_before)
         return evaluation
 
     def state(self, prefix: str = "") -> State:

@@ -223,7 +223,7 @@ class TorchProgram:
         if self._prior.weight_noise == 0:
             return
         for weights in self._parameters.values():
-            if weights.ndim == 4:
+            if weights.ndim == 4 and weights.numel() > 1:
                 noise = torch.empty_like(weights).normal_(generator=self._generator)
                 weights += noise * (self._prior.weight_noise * weights.std())
 

@@ -20,7 +20,8 @@ Network<Cell>::Network(const NetworkSpec& spec, std::unique_ptr<Encoding<Cell>> 
     const Geometry& whole = encoding_->source().size;
     if (spec.subsample) sampling_ = std::make_unique<Sampling>(whole.height, whole.width);
     Layer<Cell>* last = build_level(0, encoding_->source());
-    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, (int)operations_.size(),
+    tail_operation_ = (int)operations_.size();
+    tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, tail_operation_,
                                          sampling_.get());
     parameters.add_head("head.conv.weight", outputs, last->size.channels, last->size.padded);
     parameters.add_vector("head.conv.bias", in_order(outputs), outputs);
@@ -271,14 +272,33 @@ void Network<Cell>::complete_output(const Context& context) {
 }
 
 template <class Cell>
-void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) {
+void Network<Cell>::begin(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
     encoding_->forward(context, seed, step, perturb);
     if (sampling_) sampling_->draw(seed, step);
     for (const auto& conv : convs_) conv->pack_weights(context);
+}
+
+template <class Cell>
+void Network<Cell>::run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) {
+    begin(context, seed, step, perturb);
     for (int i = 0; i < (int)operations_.size(); ++i) {
         if (sampling_ && complete && i == largest_level_) complete_output(context);
         operations_[i](context);
     }
+    if (encoding_->spec().learned) encoding_->backward(context);
+}
+
+template <class Cell>
+void Network<Cell>::forward(const Context& context, uint64_t seed, uint64_t step, bool perturb) {
+    begin(context, seed, step, perturb);
+    for (int i = 0; i < tail_operation_; ++i) operations_[i](context);
+    tail_->forward(context);
+}
+
+template <class Cell>
+void Network<Cell>::backward(const Context& context, const float* gradient) {
+    tail_->backward(context, gradient);
+    for (int i = tail_operation_ + 1; i < (int)operations_.size(); ++i) operations_[i](context);
     if (encoding_->spec().learned) encoding_->backward(context);
 }
 

@@ -47,6 +47,12 @@ class AnyNetwork {
     // With `complete` a sampled network fills in the pixels of its output that the step does not see.
     virtual void run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) = 0;
 
+    // The two halves of run() for a loss that is computed elsewhere, of a network that is not sampled: as far as
+    // the output, and from the gradient by it [pixels, outputs] to all others. Between the two nothing else may
+    // run, and the parameters must stay as they are.
+    virtual void forward(const Context& context, uint64_t seed, uint64_t step, bool perturb) = 0;
+    virtual void backward(const Context& context, const float* gradient) = 0;
+
     virtual size_t scratch_bytes() const = 0;
     virtual AnyTail& tail() = 0;
     virtual AnyEncoding& encoding() = 0;
@@ -61,6 +67,8 @@ class Network : public AnyNetwork {
 
     void bind(Parameters& parameters) override;
     void run(const Context& context, uint64_t seed, uint64_t step, bool perturb, bool complete) override;
+    void forward(const Context& context, uint64_t seed, uint64_t step, bool perturb) override;
+    void backward(const Context& context, const float* gradient) override;
     size_t scratch_bytes() const override;
     Tail<Cell>& tail() override { return *tail_; }
     Encoding<Cell>& encoding() override { return *encoding_; }
@@ -90,6 +98,7 @@ class Network : public AnyNetwork {
     void want_gradient(Source<Cell>& source);
     void build_backward(int index);
     void complete_output(const Context& context);
+    void begin(const Context& context, uint64_t seed, uint64_t step, bool perturb);
     void add_conv_backward(Conv<Cell>& conv, OutputGradient<Cell> from, bool first, bool last);
     void add_down_backward(Level& level, bool last);
 
@@ -97,6 +106,7 @@ class Network : public AnyNetwork {
     std::unique_ptr<Encoding<Cell>> encoding_;
     std::unique_ptr<Sampling> sampling_;
     int largest_level_ = 0;  // its first operation after the levels below: the merge
+    int tail_operation_ = 0;
     Parameters& parameters_;
     Arena& arena_;
     std::vector<std::unique_ptr<Source<Cell>>> sources_;

@@ -1,5 +1,6 @@
 #include "engine/program.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <stdexcept>
@@ -25,7 +26,9 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
     }
     parameters_.allocate(arena_);
     average_ = arena_.add_persistent(network_->tail().out_floats());
-    context_.scratch_bytes = network_->scratch_bytes();
+    if (spec.weight_noise > 0) weight_noise_ = std::make_unique<WeightNoise>(spec.weight_noise, parameters_);
+    const size_t noise_bytes = weight_noise_ ? weight_noise_->scratch_bytes() : 0;
+    context_.scratch_bytes = std::max(network_->scratch_bytes(), noise_bytes);
     scratch_ = arena_.add_persistent(context_.scratch_bytes / sizeof(float) * spec.threads);
     arena_.place();
     context_.scratch = scratch_;
@@ -53,6 +56,7 @@ const char* Program::why_not_subsampled() const {
         return "a subsampled step needs pointwise layers at the largest level";
     if (makes_z()) return "a subsampled step needs Fourier features that are read pointwise, without noise";
     if (spec_.term.kind == DataTerm::lanczos) return "a subsampled step needs a pointwise data term";
+    if (spec_.term.kind == DataTerm::outer) return "a subsampled step needs a data term of this engine";
     return nullptr;
 }
 
@@ -66,11 +70,26 @@ std::unique_ptr<AnyNetwork> Program::make_network() {
                                            parameters_, arena_);
 }
 
-void Program::run(bool perturb, bool complete) {
+void Program::prepare_thread() const {
     if (context_.kernels->prepare_thread) context_.kernels->prepare_thread();
+}
+
+void Program::check_inner_loss() const {
+    if (spec_.term.kind == DataTerm::outer) {
+        throw std::invalid_argument(
+            "this program's loss is computed elsewhere: use forward() and backward()");
+    }
+}
+
+void Program::run(bool perturb, bool complete) {
+    check_inner_loss();
+    prepare_thread();
+    begun_ = Begun::nothing;
     network_->run(context_, spec_.seed, steps_, perturb, complete);
     loss_ = network_->tail().loss();
 }
+
+void Program::evaluate() { run(false, true); }
 
 void Program::step(int count) {
     // A sampled network has a whole output once a cycle; its average forgets as much in a cycle. One more, for
@@ -80,16 +99,48 @@ void Program::step(int count) {
         const bool ends_cycle = sampled && Sampling::completes(steps_);
         const bool complete = !sampled || ends_cycle || new_target_;
         const float weight = ends_cycle ? std::pow(spec_.average, (float)Sampling::cycle) : spec_.average;
-        new_target_ = false;
+        add_weight_noise();
         run(true, complete);
-        if (steps_ == 0) {
-            std::memcpy(average_->data, network_->tail().out(), sizeof(float) * average_->floats);
-        } else if (complete) {
-            network_->tail().average(context_, weight, average_->data);
-        }
-        ++steps_;
-        optimiser_->step(context_, steps_);
+        finish_step(complete, weight);
     }
+}
+
+// Once a step, though its first half may be computed several times.
+void Program::add_weight_noise() {
+    if (weight_noise_ && !noisy_weights_) weight_noise_->add(context_, spec_.seed, steps_);
+    noisy_weights_ = true;
+}
+
+// What a step does once all gradients are there.
+void Program::finish_step(bool complete, float weight) {
+    new_target_ = noisy_weights_ = false;
+    if (steps_ == 0) {
+        std::memcpy(average_->data, network_->tail().out(), sizeof(float) * average_->floats);
+    } else if (complete) {
+        network_->tail().average(context_, weight, average_->data);
+    }
+    ++steps_;
+    optimiser_->step(context_, steps_);
+}
+
+void Program::forward(bool perturb) {
+    if (spec_.network.subsample) {
+        throw std::invalid_argument("a subsampled step cannot be made in two halves");
+    }
+    prepare_thread();
+    if (perturb) add_weight_noise();
+    network_->forward(context_, spec_.seed, steps_, perturb);
+    begun_ = perturb ? Begun::step : Begun::evaluation;
+}
+
+void Program::backward(const float* gradient, double loss) {
+    if (begun_ == Begun::nothing)
+        throw std::invalid_argument("backward() must follow a forward() at the same weights");
+    prepare_thread();
+    network_->backward(context_, gradient);
+    loss_ = loss;
+    if (begun_ == Begun::step) finish_step(true, spec_.average);
+    begun_ = Begun::nothing;
 }
 
 }  // namespace dipedge

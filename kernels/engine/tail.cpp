@@ -1,6 +1,7 @@
 #include "engine/tail.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "engine/conv_tile.h"
 #include "residual_loss/cpu.h"
@@ -16,7 +17,7 @@ Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Ar
     whole_ = arena.add_persistent(pixels * outputs);
     out_ = sampling ? arena.add(size.pixels() * outputs, operation) : whole_;
     gradient_ = arena.add(size.pixels() * outputs, operation);
-    size_t target_floats = pixels * outputs;
+    size_t target_floats = term.kind == DataTerm::outer ? 0 : pixels * outputs;
     if (term.kind == DataTerm::mask) known_ = mask_ = arena.add_persistent(pixels);
     if (term.kind == DataTerm::lanczos) {
         decimation_ =
@@ -108,50 +109,69 @@ void Tail<Cell>::scatter_output(const Context& context) {
 }
 
 template <class Cell>
-void Tail<Cell>::complete(const Context& context) {
+void Tail<Cell>::forward(const Context& context) {
     const Slabs slabs(last_.size);
     context.pool->run(slabs.count, [&](int slab, int) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
             head_row(context, row, 0, last_.size.width);
         }
     });
-    scatter_output(context);
 }
 
 template <class Cell>
-void Tail<Cell>::run(const Context& context) {
+void Tail<Cell>::complete(const Context& context) {
+    forward(context);
+    scatter_output(context);
+}
+
+// All ways back are this one, whoever makes the gradient by a tile of the output: make_gradient(slab, row, begin,
+// end) leaves it in gradient_. So the same gradient gives the same bits.
+template <class Cell>
+template <class MakeGradient>
+void Tail<Cell>::run_backward(const Context& context, const MakeGradient& make_gradient) {
     const Slabs slabs(last_.size);
-    const float factor = (float)(2.0 / wanted_->floats);
-    if (sampling_) gather_target(context);
-    const bool direct = term_.kind != DataTerm::lanczos;
     last_.norm.clear_sums();
     std::fill(partials_.begin(), partials_.end(), 0.0f);
-    std::fill(losses_.begin(), losses_.end(), 0.0);
-    if (!direct) {
-        context.pool->run(slabs.count, [&](int slab, int) {
-            for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
-                head_row(context, row, 0, last_.size.width);
-            }
-        });
-        lanczos_residual(context, factor);
-    }
     context.pool->run(slabs.count, [&](int slab, int) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
             for_tiles(last_.size.width, [&](int begin, int end) {
-                const size_t pixel = (size_t)row * last_.size.width + begin;
-                if (direct) {
-                    head_row(context, row, begin, end);
-                    losses_[slab] += context.of<Cell>().tail->residual(
-                        out_->data + pixel * outputs_, wanted_->data + pixel * outputs_,
-                        known_ ? known_->data + pixel : nullptr, end - begin, outputs_, factor,
-                        gradient_->data + pixel * outputs_);
-                }
+                make_gradient(slab, row, begin, end);
                 backward_row(context, slab, row, begin, end);
             });
         }
     });
-    if (sampling_) scatter_output(context);
     finish(slabs);
+}
+
+template <class Cell>
+void Tail<Cell>::run(const Context& context) {
+    const float factor = (float)(2.0 / wanted_->floats);
+    std::fill(losses_.begin(), losses_.end(), 0.0);
+    if (term_.kind == DataTerm::lanczos) {
+        forward(context);
+        lanczos_residual(context, factor);
+        run_backward(context, [](int, int, int, int) {});
+    } else {
+        if (sampling_) gather_target(context);
+        run_backward(context, [&](int slab, int row, int begin, int end) {
+            const size_t pixel = (size_t)row * last_.size.width + begin;
+            head_row(context, row, begin, end);
+            losses_[slab] += context.of<Cell>().tail->residual(
+                out_->data + pixel * outputs_, wanted_->data + pixel * outputs_,
+                known_ ? known_->data + pixel : nullptr, end - begin, outputs_, factor,
+                gradient_->data + pixel * outputs_);
+        });
+        if (sampling_) scatter_output(context);
+    }
+    loss_ = std::accumulate(losses_.begin(), losses_.end(), 0.0) / wanted_->floats;
+}
+
+template <class Cell>
+void Tail<Cell>::backward(const Context& context, const float* gradient) {
+    run_backward(context, [&](int, int row, int begin, int end) {
+        const size_t first = ((size_t)row * last_.size.width + begin) * outputs_;
+        std::copy_n(gradient + first, (size_t)(end - begin) * outputs_, gradient_->data + first);
+    });
 }
 
 template <class Cell>
@@ -165,16 +185,13 @@ void Tail<Cell>::lanczos_residual(const Context& context, float factor) {
 
 template <class Cell>
 void Tail<Cell>::finish(const Slabs& slabs) {
-    double loss = 0;
     std::fill(dweights_, dweights_ + weight_floats(), 0.0f);
     std::fill(dbias_, dbias_ + outputs_, 0.0f);
     for (int slab = 0; slab < slabs.count; ++slab) {
-        loss += losses_[slab];
         const float* partial = partials_.data() + slab * (weight_floats() + outputs_);
         for (size_t i = 0; i < weight_floats(); ++i) dweights_[i] += partial[i];
         for (int o = 0; o < outputs_; ++o) dbias_[o] += partial[weight_floats() + o];
     }
-    loss_ = loss / wanted_->floats;
     last_.norm.finish_backward();
 }
 

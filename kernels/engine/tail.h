@@ -9,9 +9,10 @@
 
 namespace dipedge {
 
-// Which data term, as in dipedge/tasks.py.
+// Which data term, as in dipedge/tasks. Of an outer one nothing is known here: somebody else computes the loss and
+// its gradient by the output.
 struct DataTerm {
-    enum Kind { identity, mask, lanczos } kind = identity;
+    enum Kind { identity, mask, lanczos, outer } kind = identity;
     int scale = 1, lobes = 2;
 };
 
@@ -53,6 +54,11 @@ class Tail : public AnyTail {
     // finished. That gradient itself is made where it is used:
     void run(const Context& context);
 
+    // The two halves of run() for a loss that is not computed here. `gradient` by the output [pixels, outputs] is
+    // read while the second half runs, and not kept.
+    void forward(const Context& context);
+    void backward(const Context& context, const float* gradient);
+
     // Forward only, of a sampled picture: puts these pixels into the output.
     void complete(const Context& context);
 
@@ -73,6 +79,8 @@ class Tail : public AnyTail {
     void gather_target(const Context& context);
     void scatter_output(const Context& context);
     void lanczos_residual(const Context& context, float factor);
+    template <class MakeGradient>
+    void run_backward(const Context& context, const MakeGradient& make_gradient);
     void finish(const Slabs& slabs);
 
     Layer<Cell>& last_;

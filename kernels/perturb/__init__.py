@@ -10,7 +10,9 @@ Formula. Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
 
 (Box and Muller), and the result is z[e] + sigma value[e], e counting the flat elements of z in the
 engine's own order: [H, W, C], or the frequencies [n]. No state but the step number: any thread can draw
-any value, the same bits come whatever the thread count, and a restored fit goes on exactly.
+any value, the same bits come whatever the thread count, and a restored fit goes on exactly. z takes
+blocks from 0 on; noise on weights (``Prior.weight_noise``) takes them from 2^63 on, 2^32 for each
+tensor, so that no two values of a fit come from one counter.
 
 Shapes. z [count], any count; the last block may be used in part.
 

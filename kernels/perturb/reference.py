@@ -30,15 +30,16 @@ def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return np.stack((c0, c1, c2, c3)).astype(np.uint32)
 
 
-def normal(seed: int, step: int, count: int) -> np.ndarray:
+def normal(seed: int, step: int, count: int, first_block: int = 0) -> np.ndarray:
     """``count`` standard normal values of one step, float64.
 
     Args:
         seed: 0 to 2**64 - 1; the key.
         step: 0 to 2**64 - 1; the upper half of every counter.
-        count: how many values; value e comes from block e // 4.
+        count: how many values; value e comes from block ``first_block`` + e // 4.
+        first_block: 0 for the noise of z; others see ``kernels/engine/weight_noise.h``.
     """
-    blocks = np.arange(-(-count // 4), dtype=np.uint64)
+    blocks = np.arange(-(-count // 4), dtype=np.uint64) + np.uint64(first_block)
     upper = np.array([step & 0xFFFFFFFF, step >> 32], np.uint64)
     counter = np.stack(
         (blocks & LOW_WORD, blocks >> WORD, np.full_like(blocks, upper[0]), np.full_like(blocks, upper[1]))

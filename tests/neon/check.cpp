@@ -176,6 +176,13 @@ const std::map<std::string, Ask> questions = {
          program.step(asked.options.get<int>("count"));
          return FloatArray();
      }},
+    {"forward", [](Program& program,
+                   const Message& asked) { return forward(program, asked.options.get<bool>("perturb")); }},
+    {"backward",
+     [](Program& program, const Message& asked) {
+         backward(program, asked.array("array"), asked.options.get<double>("given_loss"));
+         return FloatArray();
+     }},
     {"evaluate",
      [](Program& program, const Message&) {
          program.evaluate();
@@ -199,6 +206,7 @@ Message ask_program(const Message& asked) {
     answer.options.add("loss", program.loss());
     answer.options.add("steps_done", (int64_t)program.steps_done());
     answer.options.add("seed", (int64_t)program.seed());
+    answer.options.add("begun", (int64_t)program.begun());
     return answer;
 }
 

@@ -250,6 +250,16 @@ class Program:
     def step(self, count: int) -> None:
         self._ask("step", count=count)
 
+    def forward(self, perturb: bool) -> np.ndarray:
+        return self._ask("forward", perturb=perturb)
+
+    def backward(self, gradient: np.ndarray, loss: float) -> None:
+        self._ask("backward", gradient, given_loss=float(loss))
+
+    @property
+    def begun(self) -> bool:
+        return bool(self._state["begun"])
+
     def get(self, kind: str, name: str) -> np.ndarray:
         return self._ask("get", kind=kind, tensor=name)
 
