@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         OutOfMemoryError,
     )
     from dipedge.fit import FitDivergedError, fit_steps
+    from dipedge.history import History
     from dipedge.metrics import psnr, ssim
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
@@ -78,6 +79,7 @@ _HOMES = {
         "OutOfMemoryError",
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
+    "dipedge.history": ("History",),
     "dipedge.metrics": ("psnr", "ssim"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
@@ -141,6 +143,7 @@ __all__ = [
     "Fourier",
     "GivenImage",
     "HazePriors",
+    "History",
     "Hourglass",
     "Inpaint",
     "InputError",

@@ -7,7 +7,7 @@ kernels are all 1x1 with Fourier features of the coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from dipedge.errors import InputError

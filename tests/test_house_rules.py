@@ -28,6 +28,7 @@ LAYERS = (
         "stopping",
         "variance",
         "result",
+        "history",
         "tasks",
         "priors",
         "networks",
@@ -49,6 +50,7 @@ BESIDE = {
     "models": {"models", "tasks"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
+    "result": {"history"},
     "export": {"engines"},
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
 }
@@ -56,6 +58,8 @@ BESIDE = {
 PART_OF = {
     "saved_session": "session",
     "course": "session",
+    "measure": "session",
+    "stopwatch": "session",
     "given": "session",
     "tiled_fit": "session",
     "together": "session",

@@ -7,13 +7,13 @@ import numpy as np
 from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
 from dipedge.optimisers import Madgrad, Optimiser
-from dipedge.priors import Encoding, Fourier, Hourglass, Prior
+from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Prior
 from dipedge.tasks import MatchText, Task
 
 
-def why_not_hourglass(engine: str, prior: Prior) -> str | None:
+def why_not_hourglass(engine: str, prior: Prior | HazePriors) -> str | None:
     """None, or why an engine that runs hourglasses alone cannot run this prior, and which can."""
-    if isinstance(prior.network, Hourglass):
+    if isinstance(prior, HazePriors) or isinstance(prior.network, Hourglass):
         return None
     network = type(prior.network).__name__
     return (

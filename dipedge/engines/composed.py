@@ -1,8 +1,8 @@
 """Several fits that explain one picture together: a program made of programs of one engine.
 
 Each part keeps its own network, input, optimiser and average. A step runs the first half of all of them,
-stacks what they put out, asks an objective for the loss and its gradient by the stack, and hands each part its
-share for the second half. So every engine that can do a step in two halves can do this one.
+stacks what they put out, asks an objective for the loss and its gradient by the stack, and hands each part
+its share for the second half. So every engine that can do a step in two halves can do this one.
 """
 
 from __future__ import annotations

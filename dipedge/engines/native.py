@@ -26,12 +26,13 @@ from dipedge.engines.checks import (
     why_not_fitted_to_text,
     why_not_hourglass,
 )
+from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.native_spec import program_spec
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.objectives import objective_for
-from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.priors import Fourier, GivenImage, HazePriors, Noise, Prior
 from dipedge.tasks import Task
 
 try:
@@ -103,16 +104,18 @@ class NativeEngine:
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
-    ) -> NativeProgram:
+    ) -> NativeProgram | DehazeProgram:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: a network that is no hourglass; ``Madgrad``; ``settings.subsample`` with a prior
-                or task it is not for; a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
-                does not multiply it; an unusable DIPEDGE_ISA.
+            EngineError: a network that is no hourglass; ``Madgrad``; ``settings.subsample`` with a prior or
+                task it is not for; a precision other than "auto", "fp32" or "bf16"; "bf16" where the
+                instruction set does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
         """
+        if isinstance(prior, HazePriors):
+            return dehazing(self, prior, task, shape, settings)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'native' has no precision {settings.precision!r}; it takes {known}")
