@@ -16,6 +16,7 @@ import typer
 
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
+from dipedge.cli.text import text
 from dipedge.errors import DipedgeError, EngineFallbackWarning
 from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 
@@ -81,6 +82,9 @@ def flash(
 ) -> FlashNoFlash:
     """Denoises a picture taken without a flash by one taken with it."""
     return FlashNoFlash(flash)
+
+
+app.command()(text)
 
 
 @app.command()
