@@ -5,11 +5,11 @@ import pytest
 import dipedge as de
 from dipedge import cli
 from dipedge.images import open_image
-from tests.test_encoders import save_clip
 
 pytest.importorskip("torch")
 
 from tests.stand_in_encoders import stand_in
+from tests.tiny_clips import save_clip
 
 ENCODER = ("--encoder", "huggingface:some/model")
 
