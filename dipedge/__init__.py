@@ -21,20 +21,43 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         OutOfMemoryError,
     )
     from dipedge.fit import FitDivergedError, fit_steps
+    from dipedge.history import History
     from dipedge.metrics import psnr, ssim
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
-    from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+    from dipedge.priors import (
+        Fourier,
+        GivenImage,
+        HazePriors,
+        Hourglass,
+        Level,
+        Meshgrid,
+        NoInput,
+        Noise,
+        Pixels,
+        Prior,
+        ResNet,
+        UNet,
+        dip,
+        pip,
+        pixels,
+        resnet,
+        unet,
+    )
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
+    from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
     from dipedge.tasks import (
+        Dehaze,
         Denoise,
         Encoders,
         Enhance,
         FlashNoFlash,
         Inpaint,
+        InvertFeatures,
         MatchText,
+        MaximizeActivation,
         RemoveJpeg,
         SuperResolve,
     )
@@ -56,30 +79,43 @@ _HOMES = {
         "OutOfMemoryError",
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
+    "dipedge.history": ("History",),
     "dipedge.metrics": ("psnr", "ssim"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
         "Fourier",
         "GivenImage",
+        "HazePriors",
         "Hourglass",
         "Level",
         "Meshgrid",
+        "NoInput",
         "Noise",
+        "Pixels",
         "Prior",
+        "ResNet",
+        "UNet",
         "dip",
         "pip",
+        "pixels",
+        "resnet",
+        "unet",
     ),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
+    "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
     "dipedge.tasks": (
+        "Dehaze",
         "Denoise",
         "Encoders",
         "Enhance",
         "FlashNoFlash",
         "Inpaint",
+        "InvertFeatures",
         "MatchText",
+        "MaximizeActivation",
         "RemoveJpeg",
         "SuperResolve",
     ),
@@ -90,6 +126,7 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Adam",
     "Deadline",
+    "Dehaze",
     "Denoise",
     "DipedgeError",
     "Discrepancy",
@@ -105,26 +142,34 @@ __all__ = [
     "FlashNoFlash",
     "Fourier",
     "GivenImage",
+    "HazePriors",
+    "History",
     "Hourglass",
     "Inpaint",
     "InputError",
+    "InvertFeatures",
     "Level",
     "Madgrad",
     "MatchText",
     "MaxSteps",
+    "MaximizeActivation",
     "Meshgrid",
     "Muon",
+    "NoInput",
     "Noise",
     "NoiseFloor",
     "OutOfMemoryError",
+    "Pixels",
     "Preset",
     "Prior",
     "RemoveJpeg",
+    "ResNet",
     "Session",
     "Step",
     "StopReason",
     "SuperResolve",
     "Tiles",
+    "UNet",
     "VarianceWindow",
     "__version__",
     "dip",
@@ -132,14 +177,20 @@ __all__ = [
     "fit_steps",
     "get_engine",
     "pip",
+    "pixels",
     "preset",
     "psnr",
+    "resnet",
     "restore",
+    "sample_prior",
     "ssim",
+    "unet",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":  # the one name that is a module of several
+        return import_module("dipedge.models")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")

@@ -14,6 +14,9 @@ from typing import Annotated
 
 import typer
 
+from dipedge.cli.activate import activate
+from dipedge.cli.dehaze import dehaze
+from dipedge.cli.invert import invert
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
 from dipedge.cli.text import text
@@ -84,6 +87,9 @@ def flash(
     return FlashNoFlash(flash)
 
 
+app.command()(invert)
+app.command()(activate)
+app.command()(dehaze)
 app.command()(text)
 
 

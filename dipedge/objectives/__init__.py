@@ -17,6 +17,9 @@ from dipedge.tasks import Task
 
 # Task name -> the module here and the class in it, loaded when first used.
 _HOMES: dict[str, tuple[str, str]] = {
+    "activate": ("activation", "Activation"),
+    "dehaze": ("haze", "HazeObjective"),
+    "invert": ("features", "FeatureDistance"),
     "text": ("text", "TextObjective"),
 }
 
