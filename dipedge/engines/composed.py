@@ -1,8 +1,8 @@
 """Several fits that explain one picture together: a program made of programs of one engine.
 
 Each part keeps its own network, input, optimiser and average. A step runs the first half of all of them,
-stacks what they put out, asks an objective for the loss and its gradient by the stack, and hands each part its
-share for the second half. So every engine that can do a step in two halves can do this one.
+stacks what they put out, asks an objective for the loss and its gradient by the stack, and hands each part
+its share for the second half. So every engine that can do a step in two halves can do this one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ComposedProgram:
     @property
     def memory_bytes(self) -> int:
         """What the parts say they take; 0 of those that do not say."""
-        return sum(getattr(part, "memory_bytes", 0) for part in self.parts.values())
+        return sum(getattr(part, "memory_bytes", 0) for part in self._holding().values())
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; the objective says what it makes of it.

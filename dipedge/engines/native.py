@@ -17,11 +17,12 @@ import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import check_state, check_subsampled, checked_input, checked_target
+from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.native_spec import program_spec
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
-from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.priors import Fourier, GivenImage, HazePriors, Noise, Prior
 from dipedge.tasks import Task
 
 try:
@@ -93,7 +94,7 @@ class NativeEngine:
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
-    ) -> NativeProgram:
+    ) -> NativeProgram | DehazeProgram:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
@@ -103,6 +104,8 @@ class NativeEngine:
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
         """
+        if isinstance(prior, HazePriors):
+            return dehazing(self, prior, task, shape, settings)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'native' has no precision {settings.precision!r}; it takes {known}")
