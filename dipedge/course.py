@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dipedge.engines.base import Engine, Program, State
+from dipedge.history import History
+from dipedge.measure import Measure
 from dipedge.result import FitResult, Step, StopReason
 
 if TYPE_CHECKING:
     from dipedge.given import Given
-
-Clock = Callable[[], float]  # seconds since something began
 
 
 @dataclass
@@ -24,21 +23,28 @@ class Course:
     """The steps of one run.
 
     Attributes:
+        measure: compares estimates with the true picture, if there is one.
         last: the latest step; None before the first.
         kept: the latest step that a stopping rule marked as the best so far, if any.
-        history: the loss of every step.
+        losses: that of every step.
     """
 
+    measure: Measure | None = None
     last: Step | None = None
     kept: Step | None = None
-    history: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
 
     def take(self, step: Step) -> None:
         """Adds the next step."""
         self.last = step
-        self.history.extend(step.losses)
+        self.losses.extend(step.losses)
         if step.kept is not None:
             self.kept = step
+
+    def look(self, program: Program) -> None:
+        """Has the latest step's estimate measured, if that is due."""
+        if self.measure is not None:
+            self.measure.look(self.last, program)
 
     @property
     def chosen_step(self) -> int:
@@ -49,42 +55,39 @@ class Course:
         """The answer [H, W, C]: the marked step's, or where none was marked that of ``program`` now."""
         return program.estimate() if self.kept is None else self.kept.kept
 
+    def measured(self, estimate: np.ndarray) -> tuple[float | None, float | None]:
+        """PSNR and SSIM of the answer ``estimate``, in the history from then on; None without a measure."""
+        if self.measure is None:
+            return None, None
+        return self.measure.note(self.chosen_step, estimate)
+
+    @property
+    def history(self) -> History:
+        """What has been seen of the run so far."""
+        losses = np.array(self.losses)
+        return History(losses) if self.measure is None else self.measure.history(losses)
+
     def result(
         self, given: Given, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
     ) -> FitResult:
         """What ``FitResult`` says of it; its last step has the reason."""
         last, (image, parts) = self.last, given.answer(estimate)
+        psnr, ssim = self.measured(estimate)
         return FitResult(
             image=image,
             reason=last.reason,
             steps=last.index,
             seconds=seconds,
             loss=last.loss,
-            history=np.array(self.history),
+            history=self.history,
             engine=engine.name,
             device=engine.device(),
             chosen_step=self.chosen_step,
+            psnr=psnr,
+            ssim=ssim,
             state=state,
             parts=parts,
         )
-
-
-def stopwatch() -> Clock:
-    """Seconds since this call, from a clock that only goes forward."""
-    began = time.perf_counter()
-    return lambda: time.perf_counter() - began
-
-
-def since(clock: Clock) -> Clock:
-    """Seconds since this call, by another clock."""
-    began = clock()
-    return lambda: clock() - began
-
-
-def shared(clock: Clock, left: int) -> Clock:
-    """The time a stopping rule sees where ``left`` fits, its own among them, share what time is left."""
-    began = clock()
-    return lambda: began + (clock() - began) * left
 
 
 def commonest(reasons: Iterable[StopReason]) -> StopReason:

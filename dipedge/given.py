@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from dipedge import arrays, images
-from dipedge.course import Clock, Course, commonest
+from dipedge.course import Course, commonest
 from dipedge.engines.base import Program, Settings
 from dipedge.errors import InputError
+from dipedge.history import History
+from dipedge.measure import Measure, figures
 from dipedge.result import FitResult, FittedMember, StopReason
+from dipedge.stopwatch import Clock, Stopwatch
 from dipedge.tasks import BaseTask, Inpaint, Task
 from dipedge.tiles import Grid, Tiles, chosen_grid
 
@@ -56,6 +61,7 @@ class Given:
         mask: bool [H, W], True = known, or None.
         z: the network's input [H, W, 3], where that is a picture of the user's, or None.
         grid: how it is cut into tiles, or None.
+        reference: the true picture, as large as the answer, or None.
     """
 
     task: Task
@@ -63,6 +69,7 @@ class Given:
     mask: np.ndarray | None = None
     z: np.ndarray | None = None
     grid: Grid | None = None
+    reference: arrays.Picture | None = None
     jobs: list[Job] = field(default_factory=list)
     clock: Clock | None = None  # since its first fit began
     seconds: float = 0.0  # until its last fit ended
@@ -80,6 +87,40 @@ class Given:
     def known(self) -> float:
         """Share of the pixels that the data term counts."""
         return 1.0 if self.mask is None else float(self.mask.mean())
+
+    def measure(
+        self,
+        every: int | None,
+        watch: Stopwatch,
+        place: tuple[slice, slice] | None = None,
+        answered: tuple[slice, slice] | None = None,
+    ) -> Measure | None:
+        """What compares a fit of it with the reference; None without one.
+
+        Args:
+            every, watch: as ``Measure`` takes them.
+            place: rows and columns of a tile in the picture, or None for the whole.
+            answered: that tile's place in the answer and the reference.
+        """
+        if self.reference is None:
+            return None
+        truth = self.reference.values
+        return Measure(
+            partial(self.shown, place=place), truth if answered is None else truth[answered], every, watch
+        )
+
+    def measured(self, estimate: np.ndarray) -> tuple[float | None, float | None]:
+        """PSNR and SSIM of the answer made of several fits; None without a reference."""
+        if self.reference is None:
+            return None, None
+        return figures(self.shown(estimate), self.reference.values)
+
+    def shown(self, estimate: np.ndarray, place: tuple[slice, slice] | None = None) -> np.ndarray:
+        """The answer's values [H, W, C] as they are handed out, without alpha; ``place``: see ``measure``."""
+        if type(self.task).answer is not BaseTask.answer:
+            pixels = self.picture.pixels if place is None else self.picture.window(*place)
+            estimate = self.task.answer(estimate, pixels).image
+        return self.picture.rounded(estimate)
 
     def prepare(
         self, program: Program, place: tuple[slice, slice] | None = None
@@ -134,7 +175,8 @@ class Given:
             if job.estimate is not None:
                 self._add(job)
         results = [job.result for job in counted]
-        image, parts = self.answer(self._sum / len(counted))
+        mean = self._sum / len(counted)
+        (image, parts), (psnr, ssim) = self.answer(mean), self.measured(mean)
         whole = len(counted) == len(self.jobs) and counted[0].ended
         return FitResult(
             image=image,
@@ -143,10 +185,12 @@ class Given:
             steps=sum(one.steps for one in results),
             seconds=self.seconds,
             loss=statistics.fmean(one.loss for one in results),
-            history=np.concatenate([one.history for one in results]),
+            history=History.joined([one.history for one in results]),
             engine=results[0].engine,
             device=results[0].device,
             chosen_step=sum(one.chosen_step for one in results),
+            psnr=psnr,
+            ssim=ssim,
             members=tuple(_member(job) for job in counted),
         )
 
@@ -163,12 +207,26 @@ def read_picture(image: Any, name: str) -> arrays.Picture:
     return arrays.read(image, name)
 
 
-def read_given(task: Task, image: Any, name: str, tiles: Tiles | str | None) -> Given:
-    """A picture, its mask, its z and how it is cut; all that can be wrong with them is known then.
+def read_reference(reference: Any, shape: tuple[int, int, int]) -> arrays.Picture:
+    """The true picture, for an answer of ``shape``; its alpha is left aside.
 
     Raises:
-        InputError: a picture, mask or flash picture that cannot be used, no picture where one is needed or
-            one where none is, or a tile that lies wholly in a hole of the mask.
+        InputError: it cannot be used, or has another size or number of channels.
+    """
+    name = str(reference) if isinstance(reference, str | os.PathLike) else "reference"
+    picture = read_picture(reference, name)
+    if picture.shape != shape:
+        wanted, found = (" x ".join(map(str, sides)) for sides in (shape, picture.shape))
+        raise InputError(f"{name} is {found}; the restored picture to compare with it is {wanted}")
+    return picture
+
+
+def read_given(task: Task, image: Any, name: str, tiles: Tiles | str | None, reference: Any = None) -> Given:
+    """A picture, its mask, z and reference, and how it is cut; all that can be wrong with them shows here.
+
+    Raises:
+        InputError: a picture, mask, flash picture or reference that cannot be used, no picture where one is
+            needed or one where none is, or a tile that lies wholly in a hole of the mask.
     """
     picture = _begun_from(task, image, name)
     mask = z = grid = None
@@ -182,7 +240,32 @@ def read_given(task: Task, image: Any, name: str, tiles: Tiles | str | None) -> 
     if task.pieces:
         scale, block = task.data_term.scale, task.block
         grid = chosen_grid(tiles, picture.shape, scale=scale, block=block, mask=mask)
-    return Given(task, picture, mask, z, grid)
+    truth = None if reference is None else read_reference(reference, task.answer_shape(picture.shape))
+    return Given(task, picture, mask, z, grid, truth)
+
+
+def read_each(task: Task, pictures: Sequence[Any], tiles: Tiles | str | None, references: Any) -> list[Given]:
+    """Several pictures, each with its reference or None.
+
+    Raises:
+        InputError: as ``read_given``, saying which picture; there is none, or not as many references.
+    """
+    if not pictures:
+        raise InputError("image is an empty list; it must hold one picture or more")
+    if references is None:
+        references = [None] * len(pictures)
+    wanted = f"a list of {len(pictures)}, one for each image, None where there is none"
+    if not isinstance(references, list | tuple):
+        raise InputError(f"reference is a {type(references).__name__}; it must be {wanted}")
+    if len(references) != len(pictures):
+        raise InputError(f"reference is a list of {len(references)}; it must be {wanted}")
+    found = []
+    for number, (one, reference) in enumerate(zip(pictures, references, strict=True), 1):
+        try:
+            found.append(read_given(task, one, "image", tiles, reference))
+        except InputError as error:
+            raise type(error)(f"image {number} of {len(pictures)}: {error}") from error
+    return found
 
 
 def _begun_from(task: Task, image: Any, name: str) -> arrays.Picture:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dipedge.history import History
+
 
 class StopReason(Enum):
     """Why a fit ended; every member carries the sentence a user reads (``reason.sentence``)."""
@@ -125,15 +127,19 @@ class FitResult:
         steps: optimiser steps this fit took.
         seconds: it took, reading and preparing included.
         loss: the data term of the last step.
-        history: float64 [steps], the loss of every step.
+        history: the loss of every step and, where a reference was given, PSNR and SSIM on the way
+            (``History``; ``np.asarray`` of it is the losses).
         engine: the engine's name.
         device: what ran it; keys "device", "isa", "version" as far as they apply.
         chosen_step: the step whose estimate is ``image``: the last one, unless a stopping rule found
-            the best one earlier.
+            the best one earlier. Of the earlier one the estimate was put aside, not the weights.
+        psnr, ssim: of ``image`` beside the reference (PSNR in dB, infinite for equal pictures); None
+            without one. Of tiles and ensembles that of the whole answer, not of its parts.
         tiles: of a picture fitted in tiles, in the order they were fitted; empty for one piece. Then
             ``reason`` is the one most tiles ended for, ``steps`` and ``chosen_step`` are sums over tiles,
-            ``loss`` is their mean, and ``history`` has one tile after the other. After an interruption the
-            tiles not reached are there with 0 steps, and ``image`` shows the picture that went in there.
+            ``loss`` is their mean, and ``history`` has one tile after the other (``History.parts``), each
+            compared with its own window of the reference. After an interruption the tiles not reached are
+            there with 0 steps, and ``image`` shows the picture that went in there.
         members: of an ensemble, in the order of their seeds: the fits whose estimates were averaged; empty
             for a single fit. Then ``reason``, ``steps``, ``chosen_step``, ``loss`` and ``history`` are made
             of them as they are of tiles, and tiles stand there. After an interruption only those fits are
@@ -151,10 +157,12 @@ class FitResult:
     steps: int
     seconds: float
     loss: float
-    history: np.ndarray = field(repr=False)
+    history: History = field(repr=False)
     engine: str
     device: dict[str, str]
     chosen_step: int
+    psnr: float | None = None
+    ssim: float | None = None
     tiles: tuple[FittedTile, ...] = field(default=(), repr=False)
     members: tuple[FittedMember, ...] = field(default=(), repr=False)
     state: dict[str, np.ndarray] | None = field(default=None, repr=False)

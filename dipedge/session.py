@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 
 from dipedge import arguments, saved_session
-from dipedge.course import Clock, Course, stopwatch
+from dipedge.course import Course
 from dipedge.engines import engine_for
 from dipedge.engines.base import Program, Settings, State
 from dipedge.errors import InputError, OutOfMemoryError
 from dipedge.fit import FitDivergedError, fit_steps
-from dipedge.given import Given, read_given, read_picture
+from dipedge.given import Given, read_each, read_given, read_picture
 from dipedge.noise import noise_of
 from dipedge.presets import FRAME_STEPS
 from dipedge.presets import preset as chosen_preset
 from dipedge.priors import Prior
 from dipedge.result import FitResult, Step, StopReason
 from dipedge.stopping import MaxSteps, Rule
+from dipedge.stopwatch import Stopwatch
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
 from dipedge.together import FitsTogether
@@ -61,6 +62,8 @@ class Session:
             the stopping rule with the same seed; ``steps=N`` is N steps for each. Deadlines are shared out.
         preset: which of the published settings, where a task has several: "text", "large-hole",
             "large-hole-6", "large-hole-4", "large-hole-2" or "half" of inpainting; see ``presets.preset``.
+        measure_every: steps between looks at ``fit``'s reference, 1 for every step; None for a hundredth of
+            those a fit can take, 20 at most: under a fiftieth of a usual fit's time (``measure.py``).
 
     Attributes:
         result: the last ``FitResult``, or a list of them for a list of pictures. After a KeyboardInterrupt
@@ -91,6 +94,7 @@ class Session:
         tiles: Tiles | str | bool | None = "auto",
         ensemble: int = 1,
         preset: str | None = None,
+        measure_every: int | None = None,
     ) -> None:
         arguments.check_task(task)
         if steps is None and stop is None:
@@ -113,6 +117,8 @@ class Session:
         self._quality = quality
         self._tiles = arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
+        looks = measure_every is None
+        self._measure_every = None if looks else arguments.whole("measure_every", measure_every, 1, 10**9)
         self._progress = progress
         self._engine = engine_for(engine, self.prior, task)
         self._program: Program | None = None
@@ -144,7 +150,7 @@ class Session:
 
     # Fitting ----------------------------------------------------------------------------------------
 
-    def fit(self, image: Any = None) -> Any:
+    def fit(self, image: Any = None, reference: Any = None) -> Any:
         """Fits a picture from scratch, to the session's stopping rule; or several pictures.
 
         Args:
@@ -154,30 +160,27 @@ class Session:
                 each gets the fit it would have had alone, and a deadline of its own; those of one size are
                 fitted in lockstep where the engine can, and share its time then. All are read before the
                 first fit begins.
+            reference: the true picture, as large as the answer and with its channels, of any kind that
+                ``image`` may be; for several pictures a list of as many, with None where there is none. The
+                result then has ``psnr``, ``ssim`` and their ``history``; the fit takes the same steps with
+                the same bits, and neither deadlines nor ``seconds`` count the time that comparing takes.
 
         Returns:
             A ``FitResult``, or a list of them in the pictures' order.
 
         Raises:
-            InputError: a picture or mask that cannot be used, or a tile that lies wholly in a hole of the
-                mask; an earlier fit's weights are kept. For a list, the message says which picture.
+            InputError: a picture, mask or reference that cannot be used, or a tile that lies wholly in a hole
+                of the mask; an earlier fit's weights are kept. For a list, the message says which picture.
             OutOfMemoryError: with the bytes needed; the session can go on with a smaller picture.
             FitDivergedError: the loss became NaN; the session can go on.
             KeyboardInterrupt: as usual; ``session.result`` then holds the best result so far. Of several
                 pictures it does so after the two errors before this one, too.
         """
-        clock = stopwatch()
+        clock = Stopwatch()
         self._check_open()
         if not isinstance(image, list | tuple):
-            return self._fit(image, self._stop, clock, self._tiles)
-        if not image:
-            raise InputError("image is an empty list; it must hold one picture or more")
-        pictures = []
-        for number, one in enumerate(image, 1):
-            try:
-                pictures.append(read_given(self.task, one, "image", self._tiles))
-            except InputError as error:
-                raise type(error)(f"image {number} of {len(image)}: {error}") from error
+            return self._fit(image, self._stop, clock, self._tiles, reference)
+        pictures = read_each(self.task, image, self._tiles, reference)
         why = (
             "was of a list of pictures, each with weights of its own, and none are kept; fit a picture alone"
         )
@@ -202,7 +205,7 @@ class Session:
             OutOfMemoryError, FitDivergedError, KeyboardInterrupt: as ``fit``; after the first two the next
                 push fits from scratch.
         """
-        clock = stopwatch()
+        clock = Stopwatch()
         self._check_open()
         if self._ensemble > 1:
             wanted = "a stream has one set of weights; open the session with ensemble=1 for it"
@@ -218,11 +221,13 @@ class Session:
         if shape != self._program.shape:
             now, before = _size(shape), _size(self._program.shape)
             raise InputError(f"frame gives an answer of {now}, the last was {before}; use fit for a new size")
-        return self._run(given, rule, clock, with_state=False)
+        return self._run(given, rule, clock, Course(), with_state=False)
 
-    def _fit(self, image: Any, stop: Rule, clock: Clock, tiles: Tiles | str | None) -> FitResult:
+    def _fit(
+        self, image: Any, stop: Rule, clock: Stopwatch, tiles: Tiles | str | None, reference: Any = None
+    ) -> FitResult:
         """One picture from scratch. Of a single fit in one piece the program is kept, to go on from."""
-        given = read_given(self.task, image, "image", tiles)
+        given = read_given(self.task, image, "image", tiles, reference)
         if given.grid is not None or self._ensemble > 1:
             why = "was of an ensemble, each with weights of its own, and none are kept; use ensemble=1"
             if self._ensemble == 1:
@@ -239,13 +244,14 @@ class Session:
         except OutOfMemoryError as error:
             raise OutOfMemoryError(f"{error}; smaller tiles need less", error.needed) from error
         self._mask = given.mask
-        return self._run(given, stop, clock, with_state=True)
+        course = Course(given.measure(self._measure_every, clock))
+        return self._run(given, stop, clock, course, with_state=True)
 
     def _fit_together(
         self,
         pictures: list[Given],
         stop: Rule,
-        clock: Clock,
+        clock: Stopwatch,
         why: str,
         answer: Callable[[list[FitResult | None]], Any],
     ) -> Any:
@@ -261,11 +267,10 @@ class Session:
                 self.result, self._not_kept = answer(results), why
         return self.result
 
-    def _run(self, given: Given, stop: Rule, clock: Clock, with_state: bool) -> FitResult:
+    def _run(self, given: Given, stop: Rule, clock: Stopwatch, course: Course, with_state: bool) -> FitResult:
         """Consumes the loop; ``self.result`` is the answer, or the best so far when interrupted."""
         target, _ = given.prepare(self._program)
         self.result = None
-        course = Course()
         try:
             for step in fit_steps(
                 self._program,
@@ -276,6 +281,7 @@ class Session:
                 noise=lambda: self._noise(target),
             ):
                 course.take(step)
+                course.look(self._program)
                 if self._progress is not None:
                     self._progress(step)
         except KeyboardInterrupt:
@@ -354,15 +360,16 @@ class Session:
         return saved_session.load(cls, path, engine, threads, progress)
 
 
-def restore(image: Any, task: Task, **options: Any) -> Any:
+def restore(image: Any, task: Task, *, reference: Any = None, **options: Any) -> Any:
     """Restores a picture, or several: opens a session, fits, and closes it.
 
     Args:
         image: H x W, or H x W x 1, 3 or 4; uint8, uint16 or float in [0, 1]; an array, a PIL image, a
             torch tensor or a path.
         task: what degraded it, such as ``Denoise()`` or ``SuperResolve(scale=4)``.
+        reference: the true picture, or a list of them, if the result shall tell how close it has come.
         options: prior, engine, quality, steps, stop, learning_rate, average, precision, seed, threads,
-            progress, tiles, ensemble, preset, as ``Session`` takes them.
+            progress, tiles, ensemble, preset, measure_every, as ``Session`` takes them.
 
     Returns:
         A ``FitResult``; its ``image`` is of the kind, dtype and layout that came in. For a list of pictures
@@ -372,7 +379,7 @@ def restore(image: Any, task: Task, **options: Any) -> Any:
         InputError, EngineError, OutOfMemoryError, FitDivergedError: see ``Session`` and ``Session.fit``.
     """
     with Session(task, **options) as session:
-        return session.fit(image)
+        return session.fit(image, reference)
 
 
 def _size(shape: tuple[int, int, int]) -> str:

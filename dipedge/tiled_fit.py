@@ -21,12 +21,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dipedge import arrays
-from dipedge.course import Clock, Course, commonest, shared
+from dipedge.course import Course, commonest
 from dipedge.engines.base import Batch
 from dipedge.errors import OutOfMemoryError
 from dipedge.fit import Fitting, fit_together
+from dipedge.history import History
+from dipedge.measure import Measure
 from dipedge.result import FitResult, FittedTile, Step, StopReason
 from dipedge.stopping import Rule
+from dipedge.stopwatch import Clock, shared
 
 if TYPE_CHECKING:
     from dipedge.given import Given
@@ -38,27 +41,34 @@ class TiledFit:
     Args:
         given: the picture, with its mask and its grid.
         later: fits of the same picture that will follow this one, and share its deadline.
+        measure: makes of a tile's place in the picture and in the answer what compares its fit with the
+            reference: ``Given.measure``.
 
     Attributes:
         estimate: float32 [scale * H, scale * W, C], the sum of what was added so far.
         tiles: those that were added.
-        history: the losses of all steps.
+        histories: of those that were fitted.
 
     Raises:
         OutOfMemoryError: the answer alone needs more memory than there is.
     """
 
-    def __init__(self, given: Given, later: int = 0) -> None:
+    def __init__(
+        self,
+        given: Given,
+        later: int = 0,
+        measure: Callable[..., Measure | None] = lambda place, answered: None,
+    ) -> None:
         self._given, self._picture = given, given.picture
         grid, scale = given.grid, given.task.data_term.scale
         self._places = list(grid.places())
         enlarged = grid.enlarged(scale)
         self._answer_places, self._weights = list(enlarged.places()), list(enlarged.weights())
-        self._grid, self._later = grid, later
+        self._grid, self._later, self._measure = grid, later, measure
         height, width, channels = given.picture.shape
         self.estimate = _zeros((height * scale, width * scale, channels))
         self.tiles: list[FittedTile] = []
-        self.history: list[float] = []
+        self.histories: list[History] = []
 
     def run(
         self,
@@ -116,12 +126,15 @@ class TiledFit:
     ) -> None:
         """Consumes the loop of the tiles in hand and adds what they came to, in their order."""
         start, began = len(self.tiles), clock()
-        courses = [Course() for _ in fittings]
+        numbers = range(start, start + len(fittings))
+        courses = [Course(self._measure(self._places[one], self._answer_places[one])) for one in numbers]
         ended: dict[int, tuple[np.ndarray, float]] = {}
         try:
             for seen in fit_together(batch, fittings):
                 for which, step in seen:
                     courses[which].take(step)
+                for which, _ in seen:
+                    courses[which].look(batch.members[which])
                 if progress is not None:
                     progress(self._of_whole(step, courses, clock()))
                 for which, step in seen:
@@ -177,10 +190,14 @@ class TiledFit:
         place = rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
         went = (0, 0.0, 0, None) if course is None else _figures(course, seconds)
         tile = FittedTile(*place, *went, reason)
+        seen = []
+        if course is not None:
+            course.measured(estimate)
+            seen = [course.history]
         part, window = estimate * (down * across), self.estimate[rows, columns]
         # Nothing is called between these lines, so Ctrl-C finds the tile joined and noted, or neither.
         window += part
-        self.history += [] if course is None else course.history
+        self.histories += seen
         self.tiles.append(tile)
 
     def _steps(self) -> int:
@@ -206,7 +223,7 @@ class TiledFit:
             steps=self._steps(),
             seconds=seconds,
             loss=statistics.fmean(tile.loss for tile in begun),
-            history=np.array(self.history),
+            history=History.joined(self.histories),
             engine=engine,
             device=device,
             chosen_step=sum(tile.chosen_step for tile in begun),

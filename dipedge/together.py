@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dipedge.course import Clock, Course, shared, since
+from dipedge.course import Course
 from dipedge.engines.base import Batch, Program, Settings
 from dipedge.errors import OutOfMemoryError
 from dipedge.fit import Alone, FitDivergedError, Fitting, fit_together
 from dipedge.given import Given, Job
 from dipedge.result import FitResult, Step, StopReason
 from dipedge.stopping import Rule
+from dipedge.stopwatch import Stopwatch, shared, since
 from dipedge.tiled_fit import TiledFit
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class FitsTogether:
     """
 
     def __init__(
-        self, session: Session, pictures: Sequence[Given], ensemble: int, stop: Rule, clock: Clock
+        self, session: Session, pictures: Sequence[Given], ensemble: int, stop: Rule, clock: Stopwatch
     ) -> None:
         self._session, self._stop, self._clock = session, stop, clock
         self._pictures = pictures
@@ -51,6 +52,7 @@ class FitsTogether:
                 words = [f"image {which} of {len(pictures)}"] if len(pictures) > 1 else []
                 words += [f"seed {seed}"] if ensemble > 1 else []
                 job = Job(given, replace(settings, seed=seed), len(self._jobs) + 1, ", ".join(words))
+                job.course.measure = given.measure(session._measure_every, clock)
                 given.jobs.append(job)
                 self._jobs.append(job)
 
@@ -112,6 +114,8 @@ class FitsTogether:
             for seen in fit_together(batch, fittings):
                 for which, step in seen:  # all before the first is shown, where Ctrl-C may come in
                     jobs[which].course.take(step)
+                for which, _ in seen:
+                    jobs[which].course.look(batch.members[which])
                 for which, step in seen:
                     self._show(jobs[which], replace(step, seconds=jobs[which].given.clock()))
                     if step.reason is not None:  # now, for the others will step on
@@ -157,7 +161,8 @@ class FitsTogether:
         later = len(given.jobs) - given.jobs.index(job) - 1
         began, fit = since(self._clock), None
         try:
-            fit = TiledFit(given, later)
+            measure = partial(given.measure, session._measure_every, self._clock)
+            fit = TiledFit(given, later, measure)
             progress, noise = partial(self._show, job), session._noise
             fit.run(batch, self._stop, given.clock, session._preset.backtrack, progress, noise)
             self._end_tiled(job, fit, began())
@@ -173,8 +178,12 @@ class FitsTogether:
 
     def _end_tiled(self, job: Job, fit: TiledFit, seconds: float) -> None:
         """Takes what a fit in tiles came to."""
-        seconds = job.given.clock() if len(job.given.jobs) == 1 else seconds
-        self._note(job, fit.result(seconds, self._session.engine, self._session.device()), fit.estimate)
+        given, alone = job.given, len(job.given.jobs) == 1
+        result = fit.result(given.clock() if alone else seconds, self._session.engine, self._session.device())
+        if alone:  # of an ensemble the average is measured
+            psnr, ssim = given.measured(fit.estimate)
+            result = replace(result, psnr=psnr, ssim=ssim)
+        self._note(job, result, fit.estimate)
 
     def _note(self, job: Job, result: FitResult, estimate: np.ndarray) -> None:
         """Keeps of a fit what the answer will be made of, and nothing else: there may be many."""

@@ -39,7 +39,7 @@ def test_an_ensemble_is_the_average_of_fits_with_seeds_in_a_row(lockstep, opened
     assert engine.batches == {1: [1, 1, 1], 2: [2, 1], 8: [3]}[most]
     assert (found.steps, found.chosen_step, found.reason) == (3 * STEPS, 3 * STEPS, de.StopReason.STEPS)
     assert found.loss == pytest.approx(np.mean([one.loss for one in alone]))
-    np.testing.assert_array_equal(found.history, np.concatenate([one.history for one in alone]))
+    np.testing.assert_array_equal(found.history.loss, np.concatenate([one.history.loss for one in alone]))
     assert [member.seed for member in found.members] == [7, 8, 9]
     assert [member.loss for member in found.members] == [one.loss for one in alone]
     assert found.state is None
@@ -100,7 +100,7 @@ def test_an_interrupted_ensemble_averages_fits_that_ended_or_where_none_did_all(
 
 def test_a_deadline_is_shared_out_among_the_fits_of_an_ensemble(opened, noisy, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(session_module, "stopwatch", lambda: lambda: now[0])
+    monkeypatch.setattr(session_module, "Stopwatch", lambda: lambda: now[0])
 
     def tick(step):
         now[0] += 1.0

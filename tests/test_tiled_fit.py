@@ -132,7 +132,7 @@ def test_the_result_tells_of_every_tile_and_of_all_together(restore, noisy):
     assert places == [(0, left, 32, 32) for left in cut(image.shape, TILES).columns.starts]
     assert [tile.steps for tile in result.tiles] == [STEPS] * 3
     assert (result.steps, result.chosen_step, result.reason) == (3 * STEPS, 3 * STEPS, de.StopReason.STEPS)
-    assert result.history.shape == (3 * STEPS,)
+    assert result.history.lengths == (STEPS,) * 3 and len(result.history) == 3 * STEPS
     assert [tile.loss for tile in result.tiles] == list(result.history[STEPS - 1 :: STEPS])
     assert result.loss == pytest.approx(result.history[STEPS - 1 :: STEPS].mean())
     assert result.state is None

@@ -16,13 +16,23 @@ from functools import partial
 import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
-from dipedge.engines.checks import check_state, check_subsampled, checked_input, checked_target
+from dipedge.engines.checks import (
+    check_hourglass,
+    check_optimiser,
+    check_state,
+    check_subsampled,
+    checked_input,
+    checked_target,
+    why_not_fitted_to_text,
+    why_not_hourglass,
+)
+from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.native_spec import program_spec
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.objectives import objective_for
-from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.priors import Fourier, GivenImage, HazePriors, Noise, Prior
 from dipedge.tasks import Task
 
 try:
@@ -89,21 +99,23 @@ class NativeEngine:
     name = "native"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """Always None: every hourglass runs natively, with every data term and with a task's own loss."""
-        return None
+        """None for every hourglass, with every data term and with a task's own loss; else why not."""
+        return why_not_hourglass(self.name, prior) or why_not_fitted_to_text(self.name, task)
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
-    ) -> NativeProgram:
+    ) -> NativeProgram | DehazeProgram:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for;
-                a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
-                does not multiply it; an unusable DIPEDGE_ISA.
+            EngineError: a network that is no hourglass; ``Madgrad``; ``settings.subsample`` with a prior or
+                task it is not for; a precision other than "auto", "fp32" or "bf16"; "bf16" where the
+                instruction set does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
         """
+        if isinstance(prior, HazePriors):
+            return dehazing(self, prior, task, shape, settings)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'native' has no precision {settings.precision!r}; it takes {known}")
@@ -112,7 +124,9 @@ class NativeEngine:
         threads = available_threads() if settings.threads is None else settings.threads
         if not 1 <= threads <= 1024:
             raise InputError(f"threads is {threads}; it must be 1 to 1024")
+        check_hourglass(self.name, prior)
         check_subsampled(prior, task, settings)
+        check_optimiser(self.name, settings.optimiser)
         bf16 = uses_bf16(settings.precision)
         with _memory_errors():
             return NativeProgram(prior, task, shape, settings, threads, bf16)
