@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.optimisers import Adam, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+    from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
@@ -61,6 +62,7 @@ _HOMES = {
         "dip",
         "pip",
     ),
+    "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
@@ -115,6 +117,7 @@ __all__ = [
     "psnr",
     "restore",
     "ssim",
+    "write_report",
 ]
 
 
