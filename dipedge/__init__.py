@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
+    from dipedge import encoders
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -22,14 +23,45 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.history import History
     from dipedge.metrics import psnr, ssim
-    from dipedge.optimisers import Adam, Muon
+    from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
-    from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+    from dipedge.priors import (
+        Fourier,
+        GivenImage,
+        HazePriors,
+        Hourglass,
+        Level,
+        Meshgrid,
+        NoInput,
+        Noise,
+        Pixels,
+        Prior,
+        ResNet,
+        UNet,
+        dip,
+        pip,
+        pixels,
+        resnet,
+        unet,
+    )
     from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
+    from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
-    from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+    from dipedge.tasks import (
+        Dehaze,
+        Denoise,
+        Encoders,
+        Enhance,
+        FlashNoFlash,
+        Inpaint,
+        InvertFeatures,
+        MatchText,
+        MaximizeActivation,
+        RemoveJpeg,
+        SuperResolve,
+    )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
 
@@ -37,6 +69,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
+    "dipedge": ("encoders",),  # modules that are public as a whole
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -49,24 +82,45 @@ _HOMES = {
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.history": ("History",),
     "dipedge.metrics": ("psnr", "ssim"),
-    "dipedge.optimisers": ("Adam", "Muon"),
+    "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
         "Fourier",
         "GivenImage",
+        "HazePriors",
         "Hourglass",
         "Level",
         "Meshgrid",
+        "NoInput",
         "Noise",
+        "Pixels",
         "Prior",
+        "ResNet",
+        "UNet",
         "dip",
         "pip",
+        "pixels",
+        "resnet",
+        "unet",
     ),
     "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
+    "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
-    "dipedge.tasks": ("Denoise", "Enhance", "FlashNoFlash", "Inpaint", "RemoveJpeg", "SuperResolve"),
+    "dipedge.tasks": (
+        "Dehaze",
+        "Denoise",
+        "Encoders",
+        "Enhance",
+        "FlashNoFlash",
+        "Inpaint",
+        "InvertFeatures",
+        "MatchText",
+        "MaximizeActivation",
+        "RemoveJpeg",
+        "SuperResolve",
+    ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
 }
@@ -74,9 +128,11 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Adam",
     "Deadline",
+    "Dehaze",
     "Denoise",
     "DipedgeError",
     "Discrepancy",
+    "Encoders",
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
@@ -88,44 +144,60 @@ __all__ = [
     "FlashNoFlash",
     "Fourier",
     "GivenImage",
+    "HazePriors",
     "History",
     "Hourglass",
     "Inpaint",
     "InputError",
+    "InvertFeatures",
     "Level",
+    "Madgrad",
+    "MatchText",
     "MaxSteps",
+    "MaximizeActivation",
     "Meshgrid",
     "Muon",
+    "NoInput",
     "Noise",
     "NoiseFloor",
     "OutOfMemoryError",
+    "Pixels",
     "Preset",
     "Prior",
     "RemoveJpeg",
+    "ResNet",
     "Session",
     "Step",
     "StopReason",
     "SuperResolve",
     "Tiles",
+    "UNet",
     "VarianceWindow",
     "__version__",
     "dip",
+    "encoders",
     "fit_steps",
     "get_engine",
     "pip",
+    "pixels",
     "preset",
     "psnr",
+    "resnet",
     "restore",
+    "sample_prior",
     "ssim",
+    "unet",
     "write_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "models":  # the one name that is a module of several
+        return import_module("dipedge.models")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    value = import_module(f"dipedge.{name}") if home == "dipedge" else getattr(import_module(home), name)
     globals()[name] = value  # the next look-up no longer comes here
     return value
 

@@ -10,15 +10,26 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from dipedge.errors import InputError
+from dipedge.networks import Hourglass, Level, Network, Pixels, ResNet, UNet
 from dipedge.optimisers import Adam, Muon
-from dipedge.priors import Encoding, Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
+from dipedge.priors import (
+    Encoding,
+    Fourier,
+    GivenImage,
+    HazePriors,
+    Meshgrid,
+    NoInput,
+    Noise,
+    Prior,
+)
 from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, NoiseFloor, Rule
-from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks import Dehaze, Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 from dipedge.tiles import Tiles
 from dipedge.variance import VarianceWindow
 
-_TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint, Enhance, FlashNoFlash)
-_PRIORS = (Prior, Hourglass, Level, Noise, Meshgrid, GivenImage, Fourier)
+_TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint, Enhance, FlashNoFlash, Dehaze)
+_NETWORKS = (Hourglass, Level, UNet, ResNet, Pixels)
+_PRIORS = (Prior, HazePriors, *_NETWORKS, Noise, Meshgrid, GivenImage, Fourier, NoInput)
 _RULES = (MaxSteps, Deadline, Discrepancy, NoiseFloor, VarianceWindow, AnyOf, AllOf)
 KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam, Muon, Tiles)}
 # What a field may hold, by its annotation; words (Literal) are checked by the descriptions themselves.
@@ -30,10 +41,17 @@ SINGLE = {
     "bool": bool,
     "str": str,
     "Encoding": Encoding,
-    "Hourglass": Hourglass,
+    "Network": Network,
+    "Prior": Prior,
+    "Prior | None": (Prior, type(None)),
     "Adam": Adam,
 }
-SEVERAL = {"tuple[Level, ...]": Level, "tuple[Rule, ...]": Rule}
+SEVERAL = {
+    "tuple[Level, ...]": Level,
+    "tuple[Rule, ...]": Rule,
+    "tuple[int, ...]": int,
+    "tuple[bool, ...]": bool,
+}
 ARRAYS = ("mask", "flash")  # fields that hold pictures: stored beside the text
 DEEPEST = 20  # a nesting no description of ours has; a hostile file's could exhaust the stack
 

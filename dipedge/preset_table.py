@@ -3,14 +3,28 @@
 Sources: "DIP paper" is Ulyanov, Vedaldi, Lempitsky, "Deep Image Prior" (section "Technical details");
 "DIP code" are its authors' published notebooks; "PIP code" is the published implementation of Shabtay,
 Schwartz, Giryes, "PIP: Positional-encoding Image Prior". Where a paper and its code differ the row follows
-the code.
+the code. "Double-DIP code" is that of Gandelsman, Shocher, Irani, "Double-DIP: Unsupervised Image
+Decomposition via Coupled Deep-Image-Priors".
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+from dipedge.optimisers import Madgrad, Optimiser
+from dipedge.priors import (
+    Encoding,
+    Fourier,
+    GivenImage,
+    HazePriors,
+    Hourglass,
+    Level,
+    Meshgrid,
+    Noise,
+    Prior,
+    dip,
+    pip,
+)
 
 AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 0.99"
 
@@ -19,14 +33,15 @@ AVERAGE = 0.99  # DIP paper, denoising: "exponential sliding window with weight 
 class Row:
     """One line of the table, as published."""
 
-    prior: Prior
+    prior: Prior | HazePriors
     steps: int
     source: str
-    learning_rate: float = 0.01
+    learning_rate: float = 0.01  # Adam's
     average: float = 0.0
     backtrack: bool = False
     stops_itself: bool = False  # whether quality "balanced" and "fast" end by themselves
     noiseless: bool = False  # whether there is no noise at whose level a fit could end
+    other: Optimiser | None = None  # instead of Adam
 
 
 def levels(channels: tuple[int, ...], skips: int | tuple[int, ...], down: int, up: int) -> tuple[Level, ...]:
@@ -41,6 +56,22 @@ JPEG_NET = Hourglass(levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), 3, 3))
 TEXT_NET = Hourglass(levels(WIDE, 128, 3, 3), upsample="nearest")
 VASE_NET = Hourglass(levels(WIDE, 0, 3, 3), upsample="nearest")
 LIBRARY_NET = Hourglass(levels(NARROW, 0, 5, 3), upsample="nearest", need1x1_up=False)
+# Looking into networks. The paper lists zero padding for both; the code has reflection for the second.
+INVERSION_NET = Hourglass(
+    tuple(Level(n, n, 4, k, k) for n, k in zip(NARROW, (7, 7, 5, 5, 3, 3), strict=True)),
+    upsample="nearest",
+    padding="zero",
+    downsample="avg",
+)
+ACTIVATION_NET = Hourglass(
+    tuple(
+        Level(n, n, skip, down, up)
+        for n, skip, down, up in zip(
+            NARROW, (0, 4, 4, 4, 4, 4), (5, 3, 5, 5, 3, 5), (5, 3, 5, 3, 5, 3), strict=True
+        )
+    ),
+    downsample="avg",
+)
 NOISE = Noise(32)
 LEARNED = replace(pip(), encoding=Fourier(learned=True), perturb="frequencies")
 # DIP code, library: to every weight, in every step, noise of 1/50 of its tensor's deviation. (As published
@@ -57,6 +88,21 @@ def _library(depth: int) -> Row:
     network = replace(LIBRARY_NET, levels=LIBRARY_NET.levels[:depth])
     prior = replace(_dip(network, 0.0, Noise(1)), weight_noise=WEIGHT_NOISE)
     return Row(prior, 3001, f"DIP code, inpainting, library; depth {depth}")
+
+
+def _haze(name: str, kernel: int, encoding: Encoding, light: Encoding, jitter: float) -> Row:
+    """Double-DIP: a pass with the dark channel's airlight, then one from the clear picture that learns it."""
+    network = Hourglass(levels((8, 16, 32, 64, 128), (0, 0, 0, 4, 4), kernel, kernel))
+    picture, transmission, airlight = (
+        Prior(z, network, noise, name=name)
+        for z, noise in ((encoding, jitter), (encoding, 0.0), (light, jitter))
+    )
+    priors = HazePriors(picture, transmission, airlight, learned=(False, True), pass_steps=4000, name=name)
+    source = {
+        "dip": "Double-DIP code, dehazing",
+        "pip": "PIP paper, Double-PIP: Double-DIP's with PIP's nets",
+    }
+    return Row(priors, 8000, source[name], 0.001, AVERAGE)
 
 
 _DENOISING = Row(pip(), 1800, "PIP code, denoising", 0.01, AVERAGE, True, stops_itself=True)
@@ -112,5 +158,22 @@ TABLE: dict[tuple[str, str, str], Row] = {
     # DIP paper: figure "Coarse and boosted images"; stopped after 250 to 7000 steps. 500 keeps the edges.
     ("enhance", "", "dip"): Row(_dip(Hourglass(), 0.0), 500, "DIP paper, image enhancement"),
     ("enhance", "", "pip"): Row(pip(), 500, "ours: DIP's row with PIP's net"),
+    # For VGG-19 the paper takes 10000 steps.
+    ("invert", "", "dip"): Row(_dip(INVERSION_NET, 0.0), 3100, "DIP code, feature inversion", 0.001),
+    # For class scores the code has learning rate 0.01, with a goal. It also says to add noise to the
+    # weights, but as published the line changes none.
+    ("activate", "", "dip"): Row(
+        _dip(ACTIVATION_NET, 0.03), 3100, "DIP code, activation maximization", 0.001
+    ),
+    ("dehaze", "", "dip"): _haze("dip", 3, Noise(8, centred=True), Meshgrid(4), 1 / 30),
+    ("dehaze", "", "pip"): _haze("pip", 1, Fourier(), Fourier(), 0.0),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
+    # Frequencies 1, 2, 4 .. 128. The published net resamples by cubic convolution and learns offsets at its
+    # convolutions; this is the plain one of all other tasks, in the published width and depth.
+    ("text", "", "pip"): Row(
+        Prior(Fourier(highest=128.0), Hourglass(levels((192,) * 6, 4, 1, 1)), name="pip"),
+        700,
+        "PIP code, CLIP inversion",
+        other=Madgrad(),
+    ),
 }

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from dipedge.errors import InputError
 from dipedge.optimisers import Adam, Muon, Optimiser
 from dipedge.preset_table import TABLE, Row
-from dipedge.priors import Fourier, Prior, dip, pip
+from dipedge.priors import Fourier, HazePriors, Prior, dip, pip
 from dipedge.stopping import MaxSteps, NoiseFloor, Rule
-from dipedge.tasks import SuperResolve, Task
+from dipedge.tasks import Dehaze, SuperResolve, Task
 from dipedge.variance import VarianceWindow
 
 QUALITIES = ("paper", "balanced", "fast")
@@ -33,7 +33,7 @@ class Preset:
         source: where the settings were published.
     """
 
-    prior: Prior
+    prior: Prior | HazePriors
     optimiser: Optimiser
     steps: int
     average: float
@@ -45,7 +45,7 @@ class Preset:
 
 def preset(
     task: Task,
-    prior: Prior | str | None = None,
+    prior: Prior | HazePriors | str | None = None,
     quality: str = "balanced",
     steps: int | None = None,
     regime: str | None = None,
@@ -77,16 +77,19 @@ def preset(
     if quality not in QUALITIES:
         raise InputError(f"quality is {quality!r}; it must be one of {', '.join(QUALITIES)}")
     row = _row(task, prior, regime)
-    plain = not isinstance(prior, Prior) or prior in (dip(), pip())
+    plain = not isinstance(prior, Prior | HazePriors) or prior in (dip(), pip())
+    _check_parts(task, row.prior, row.prior if plain else prior)
     published = Preset(
         prior=row.prior if plain else prior,
-        optimiser=Adam(row.learning_rate),
+        optimiser=row.other or Adam(row.learning_rate),
         steps=row.steps,
         average=row.average,
         stop=MaxSteps(row.steps),
         backtrack=row.backtrack,
         source=row.source,
     )
+    if isinstance(task, Dehaze):
+        published = replace(published, prior=_passes(task, published.prior, steps))
     if quality == "paper" or (quality == "balanced" and steps is not None):
         return published
     return _ours(published, row, quality)
@@ -97,7 +100,25 @@ def regimes(task: Task) -> list[str]:
     return list(dict.fromkeys(regime for name, regime, _ in TABLE if name == task.name and regime))
 
 
-def _row(task: Task, prior: Prior | str | None, regime: str | None) -> Row:
+def _check_parts(task: Task, usual: Prior | HazePriors, prior: Prior | HazePriors) -> None:
+    """Raises InputError where one network is to do what takes several, or the other way round."""
+    if isinstance(prior, HazePriors) != isinstance(usual, HazePriors):
+        wanted = "HazePriors" if isinstance(usual, HazePriors) else "a Prior"
+        raise InputError(f"prior is a {type(prior).__name__}; task {task.name!r} takes {wanted}")
+
+
+def _passes(task: Dehaze, priors: HazePriors, steps: int | None) -> HazePriors:
+    """The priors with passes that fill ``steps``.
+
+    An airlight that is given is only begun from, in every pass; that of the dark channel is held in the first
+    (both as published).
+    """
+    if task.airlight is not None and priors.airlight is not None:
+        priors = replace(priors, learned=(True,) * len(priors.learned))
+    return priors if steps is None else priors.over(steps)
+
+
+def _row(task: Task, prior: Prior | HazePriors | str | None, regime: str | None) -> Row:
     """The row of the table; the first that fits."""
     if isinstance(task, SuperResolve):
         if regime is not None:
@@ -122,9 +143,9 @@ def _row(task: Task, prior: Prior | str | None, regime: str | None) -> Row:
     raise InputError(f"prior is {prior!r}; for {where} it must be a Prior or one of {', '.join(names)}")
 
 
-def _word(prior: Prior | str | None, names: list[str]) -> str:
+def _word(prior: Prior | HazePriors | str | None, names: list[str]) -> str:
     """The name of the rows that ``prior`` means, out of ``names`` where it says nothing itself."""
-    if prior is None:
+    if prior is None or isinstance(prior, HazePriors):
         return names[0]
     if isinstance(prior, Prior):
         nearest = "pip" if isinstance(prior.encoding, Fourier) else "dip"

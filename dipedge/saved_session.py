@@ -13,7 +13,7 @@ from dipedge.descriptions import from_plain, to_plain
 from dipedge.engines.base import State
 from dipedge.errors import FileError, InputError
 from dipedge.optimisers import Optimiser
-from dipedge.priors import Prior
+from dipedge.priors import HazePriors, Prior
 from dipedge.result import Step
 from dipedge.scene_file import load_scene, save_scene
 from dipedge.stopping import Rule
@@ -68,7 +68,8 @@ def load(
     session = cls(**arguments, engine=engine or written_by, threads=threads, progress=progress)
     session._settings = replace(session._settings, optimiser=optimiser, subsample=subsample)
     if session.engine != written_by:
-        state.pop("rng", None)  # engines draw random numbers each in their own way
+        # Engines draw random numbers each in their own way; several fits in one have "rng/PART".
+        state = {key: values for key, values in state.items() if key.split("/")[0] != "rng"}
     session._program = session._engine.compile(session.prior, session.task, shape, session._settings)
     session._mask = None if mask is None else mask != 0
     try:
@@ -87,7 +88,7 @@ def _arguments(
         names = ("average", "seed", "precision", "quality", "engine")
         found = {name: description[name] for name in names}
         found["task"] = from_plain(description["task"], Task, mask=mask, flash=state.get("input"))
-        found["prior"] = from_plain(description["prior"], Prior)
+        found["prior"] = from_plain(description["prior"], (Prior, HazePriors))
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
         # Files of versions that knew neither: every step saw every pixel, and no picture was cut.
@@ -101,12 +102,13 @@ def _arguments(
 
 
 def _check_fits(
-    prior: Prior, task: Task, shape: tuple[int, ...], state: State, mask: np.ndarray | None
+    prior: Prior | HazePriors, task: Task, shape: tuple[int, ...], state: State, mask: np.ndarray | None
 ) -> None:
     """Arrays first, then memory: nothing is allocated for sizes that the file only claims."""
-    if len(shape) != 3 or shape[2] not in (1, 3) or min(shape) < 1:
+    channels = [task.estimate_shape((1, 1, count))[2] for count in (1, 3)]
+    if len(shape) != 3 or shape[2] not in channels or min(shape) < 1:
         raise InputError(f"shape is {shape}")
-    expected = {f"param/{name}": sides for name, sides in prior.parameter_shapes(shape[2]).items()}
+    expected = {f"param/{name}": sides for name, sides in prior.parameter_shapes(shape[2], shape[:2]).items()}
     expected |= {"output": shape}
     if task.input_image is not None:
         expected |= {"input": (*shape[:2], 3)}

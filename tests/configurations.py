@@ -13,18 +13,8 @@ import torch.nn.functional as F
 
 from dipedge.engines import get_engine
 from dipedge.engines.base import Engine, Evaluation, Program, Settings
-from dipedge.priors import (
-    DOWNSAMPLINGS,
-    PADDINGS,
-    UPSAMPLINGS,
-    Fourier,
-    GivenImage,
-    Hourglass,
-    Level,
-    Meshgrid,
-    Noise,
-    Prior,
-)
+from dipedge.networks import DOWNSAMPLINGS, PADDINGS, UPSAMPLINGS
+from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
 from dipedge.tasks import Denoise, Inpaint, SuperResolve, Task
 from tests.tolerance import size
 

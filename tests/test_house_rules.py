@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     {"cli"},
     {"session"},
-    {"fit", "descriptions", "arguments", "noise"},
-    {"engines", "export"},
+    {"fit", "descriptions", "arguments", "noise", "samples"},
+    {"engines", "export", "encoders"},
     {
         "presets",
         "stopping",
@@ -31,9 +31,11 @@ LAYERS = (
         "history",
         "tasks",
         "priors",
+        "networks",
         "optimisers",
         "tiles",
         "objectives",
+        "haze",
         "kernels",
         "_native",
     },
@@ -42,7 +44,10 @@ LAYERS = (
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
     "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
-    "objectives": {"tasks", "kernels"},
+    "priors": {"networks"},
+    "objectives": {"tasks", "haze", "kernels"},
+    "tasks": {"haze"},
+    "models": {"models", "tasks"},
     "stopping": {"result"},
     "variance": {"stopping", "result"},
     "result": {"history"},
@@ -71,14 +76,23 @@ PACKAGES = {
     "tasks",
     "objectives",
     "presets",
+    "models",
 }  # whose own files may import each other
-LEAVES = {"arrays", "images", "video", "metrics", "motion", "scene_file"}  # for session and cli alone
+LEAVES = {
+    "arrays",
+    "images",
+    "video",
+    "metrics",
+    "motion",
+    "models",
+    "scene_file",
+}  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",
     "threading", "time",
 }  # fmt: skip
 MAY_REACH_OUT = {"session", "cli"}
-MAY_TOUCH_FILES = {"images", "scene_file", "video"}
+MAY_TOUCH_FILES = {"images", "models", "scene_file", "video"}
 FILE_MODULES = {"glob", "pathlib", "shutil", "tempfile"}
 
 CODE_ROOMS = ("dipedge", "kernels", "bindings", "export", "tests", "benchmarks", "examples")

@@ -13,7 +13,20 @@ import safetensors.numpy
 from dipedge import descriptions
 from dipedge.errors import FileError, InputError
 from dipedge.optimisers import Adam, Muon
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Prior, dip, pip
+from dipedge.priors import (
+    Fourier,
+    GivenImage,
+    Hourglass,
+    Level,
+    Meshgrid,
+    Noise,
+    Prior,
+    ResNet,
+    UNet,
+    dip,
+    pip,
+    pixels,
+)
 from dipedge.scene_file import load_scene, save_scene
 from dipedge.stopping import Deadline, Discrepancy, MaxSteps, Rule
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve
@@ -221,6 +234,9 @@ def test_hostile_npz_files_are_refused_in_one_line(tmp_path, members, compressio
         Prior(Fourier(3, 9.5, True), Hourglass((Level(5, 6, 0, 1, 3, 1),)), 0.1, "frequencies", "mine"),
         Prior(Meshgrid(), Hourglass(upsample="nearest", padding="zero", sigmoid=False)),
         Prior(GivenImage(1), Hourglass(downsample="lanczos3", need1x1_up=False)),
+        Prior(Noise(3), UNet((4, 5), "batch", "nearest", "reflection", False, 1e-4)),
+        Prior(Fourier(2), ResNet(9, 16, "zero", False, 0.1, 1e-4)),
+        pixels(tv=0.5),
         Denoise(25.0),
         RemoveJpeg(),
         SuperResolve(3),

@@ -14,6 +14,9 @@ from typing import Annotated
 
 import typer
 
+from dipedge.cli.activate import activate
+from dipedge.cli.dehaze import dehaze
+from dipedge.cli.invert import invert
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
 from dipedge.errors import DipedgeError, EngineFallbackWarning
@@ -81,6 +84,11 @@ def flash(
 ) -> FlashNoFlash:
     """Denoises a picture taken without a flash by one taken with it."""
     return FlashNoFlash(flash)
+
+
+app.command()(invert)
+app.command()(activate)
+app.command()(dehaze)
 
 
 @app.command()

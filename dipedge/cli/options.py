@@ -150,10 +150,11 @@ def restoring(
     }
 
     def command(**values: Any) -> None:
-        task = make(**{parameter.name: values.pop(parameter.name) for parameter in own})
+        given = {parameter.name: values.pop(parameter.name) for parameter in own}
+        task = make(**given)
         inputs = values.pop("inputs", None)
         written = {name: path for name in files if (path := values.pop(name)) is not None}
-        read = [value for name in reads if isinstance(value := getattr(task, name), str)]
+        read = [value for name in reads if isinstance(value := given[name], str)]
         raise typer.Exit(restore_files(task, inputs, Options(**values, parts=written), read))
 
     keyword = inspect.Parameter.KEYWORD_ONLY

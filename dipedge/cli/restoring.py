@@ -143,9 +143,8 @@ class _Batch:
         self.records: list[dict[str, Any]] = []
         self.sections: list[str] = []
         self._task, self._options, self._count = task, options, count
-        described = {"task": task.name} | {
-            name: getattr(task, name) for name in ("sigma", "scale", "strength") if hasattr(task, name)
-        }
+        told = ("sigma", "scale", "strength", "layer", "unit")
+        described = {"task": task.name} | {name: getattr(task, name) for name in told if hasattr(task, name)}
         kept = ("preset", "quality", "seed", "ensemble", "precision")
         self._settings = described | {name: getattr(options, name) for name in kept}
         self._settings["dipedge_version"] = __version__

@@ -20,7 +20,8 @@ def get_engine(name: str = "auto") -> Engine:
 
     Args:
         name: "native" (C++), "triton" (a CUDA GPU), "torch" (PyTorch, the reference), or "auto": triton where
-            it can run, else native. If there seems to be a GPU that cannot be used, a warning says so, once.
+            it can run, else native (and for what that does not run, torch: ``engine_for``). If there seems
+            to be a GPU that cannot be used, a warning says so, once.
 
     Raises:
         InputError: a name that is not in ``ENGINE_NAMES``.
@@ -44,18 +45,36 @@ def get_engine(name: str = "auto") -> Engine:
 def engine_for(name: str, prior: Prior, task: Task) -> Engine:
     """As ``get_engine``, for one prior and task.
 
+    "auto" goes on where its engine refuses the pair: from triton to native, and from there to torch, which
+    runs everything, if it is installed. A GPU that is not used is said once; that native gives way to torch
+    is not: nothing else could run the pair, and the result names its engine.
+
     Raises:
-        EngineError: as there, or the engine cannot run this pair; "auto" then takes the native engine.
+        EngineError: as there, or the engine cannot run this pair.
     """
     engine = get_engine(name)
     reason = engine.supports(prior, task)
-    if reason is not None and name == "auto" and engine.name != "native":
-        _tell(reason)
-        engine = get_engine("native")
-        reason = engine.supports(prior, task)
-    if reason is not None:
+    if reason is None:
+        return engine
+    if name != "auto":
         raise EngineError(reason)
-    return engine
+    return _next_best(engine, reason, prior, task)
+
+
+def _next_best(refused: Engine, reason: str, prior: Prior, task: Task) -> Engine:
+    """What "auto" takes where its first choice refused; EngineError with the last reason if nothing can."""
+    first = reason
+    for name in ("torch",) if refused.name == "native" else ("native", "torch"):
+        try:
+            engine = get_engine(name)
+        except EngineError:  # not installed: the reason at hand says what would run the pair
+            continue
+        reason = engine.supports(prior, task)
+        if reason is None:
+            if refused.name != "native":
+                _tell(first, name)
+            return engine
+    raise EngineError(reason)
 
 
 def _triton(interpreter: bool = True) -> Engine:
@@ -87,9 +106,10 @@ def _automatic() -> Engine:
     return get_engine("native")
 
 
-def _tell(reason: str) -> None:
+def _tell(reason: str, taken: str = "native") -> None:
     """Says why "auto" does not take the GPU that seems to be there; not again in this process."""
     if reason not in _told:
         _told.add(reason)
         reason = reason.removesuffix(f"; {INSTEAD}")
-        warnings.warn(f"engine='auto' takes the native engine: {reason}", EngineFallbackWarning, stacklevel=2)
+        message = f"engine='auto' takes the {taken} engine: {reason}"
+        warnings.warn(message, EngineFallbackWarning, stacklevel=2)

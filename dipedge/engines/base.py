@@ -119,7 +119,8 @@ class Program(Protocol):
     def state(self, prefix: str = "") -> State:
         """Everything a step depends on, as copies; only entries whose keys begin with ``prefix``.
 
-        Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME``, ``average``, ``output``,
+        Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME`` (with ``Madgrad`` instead of these
+        ``madgrad/s/NAME``, ``madgrad/v/NAME``, ``madgrad/x0/NAME``), ``average``, ``output``,
         ``input`` (absent for fixed Fourier features and meshgrids), ``rng``, ``step``.
         """
 

@@ -6,8 +6,27 @@ import numpy as np
 
 from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
-from dipedge.priors import Encoding, Fourier, Prior
-from dipedge.tasks import Task
+from dipedge.optimisers import Madgrad, Optimiser
+from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Prior
+from dipedge.tasks import MatchText, Task
+
+
+def why_not_hourglass(engine: str, prior: Prior | HazePriors) -> str | None:
+    """None, or why an engine that runs hourglasses alone cannot run this prior, and which can."""
+    if isinstance(prior, HazePriors) or isinstance(prior.network, Hourglass):
+        return None
+    network = type(prior.network).__name__
+    return (
+        f"engine {engine!r} runs hourglasses, not a network of kind {network}; "
+        "engine='torch' runs it (pip install dipedge[torch])"
+    )
+
+
+def check_hourglass(engine: str, prior: Prior) -> None:
+    """Raises EngineError with ``why_not_hourglass``."""
+    reason = why_not_hourglass(engine, prior)
+    if reason is not None:
+        raise EngineError(reason)
 
 
 def target_shape(task: Task, shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -36,6 +55,9 @@ def checked_target(
         InputError: another shape than the program's, a missing mask, or one the task does not use.
     """
     target, needed = np.asarray(target), target_shape(task, shape)
+    if task.data_term.kind == "outer":  # what the fit is compared with is the task's own business
+        fits = target.ndim == 3 and tuple(task.estimate_shape(target.shape)) == tuple(shape)
+        needed = target.shape if fits else needed
     if target.shape != needed:
         raise InputError(f"target has shape {target.shape}; this fit needs {needed}")
     if mask is None:
@@ -95,3 +117,22 @@ def check_subsampled(prior: Prior, task: Task, settings: Settings) -> None:
         reason = "the gradient by the input was asked for"
     if reason is not None:
         raise EngineError(f"subsample cannot be used with this fit: {reason}")
+
+
+def why_no_madgrad(engine: str) -> str:
+    """The sentence of an engine that has Adam and Muon alone."""
+    return f"engine {engine!r} has no MADGRAD; engine='torch' does"
+
+
+def check_optimiser(engine: str, optimiser: Optimiser) -> None:
+    """Raises EngineError for an optimiser that only the torch engine has."""
+    if isinstance(optimiser, Madgrad):
+        raise EngineError(why_no_madgrad(engine))
+
+
+def why_not_fitted_to_text(engine: str, task: Task) -> str | None:
+    """None, or why an engine without MADGRAD does not run a task whose published settings need it.
+
+    Said before a program is compiled, so that ``engine="auto"`` goes on to the engine that can.
+    """
+    return why_no_madgrad(engine) if isinstance(task, MatchText) else None

@@ -1,9 +1,9 @@
 """Where every fit starts: weights, z and frequencies, the same on every engine, in numpy alone.
 
 The weights are those of PyTorch's default initialisation to the bit: ``torch.manual_seed(seed)``, then
-``nn.Conv2d`` and ``nn.BatchNorm2d`` in the published code's order (``Hourglass.parameter_shapes``). So
-a fit without PyTorch starts where the published code starts. The noise z comes from a stream of its own,
-because the published code draws it before or after the net, depending on the task.
+``nn.Conv2d``, ``nn.ConvTranspose2d`` and ``nn.BatchNorm2d`` in the published code's order (each network's
+``parameter_shapes``). So a fit without PyTorch starts where the published code starts. The noise z comes
+from a stream of its own, because the published code draws it before or after the net, depending on the task.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from dipedge.priors import Encoding, Fourier, GivenImage, Meshgrid, Noise, Prior
+from dipedge.priors import Encoding, Fourier, GivenImage, Meshgrid, NoInput, Noise, Prior
 
 # Third word of the key that seeds the noise, so that z is not the weights' stream once more.
 NOISE_STREAM = 0x7A
@@ -37,23 +37,30 @@ def _uniform(stream: np.random.RandomState, low: float, high: float, shape: tupl
     return values.reshape(shape)
 
 
-def initial_parameters(prior: Prior, out_channels: int, seed: int) -> dict[str, np.ndarray]:
+def initial_parameters(
+    prior: Prior, out_channels: int, seed: int, size: tuple[int, int] | None = None
+) -> dict[str, np.ndarray]:
     """Every learned tensor at step 0, float32, by the names of ``Prior.parameter_shapes``.
 
     Convolutions: weight and bias from U(-b, b), b = 1/sqrt(fan_in) (``kaiming_uniform_`` with
-    a = sqrt(5), as ``nn.Conv2d.reset_parameters``). BN: 1 and 0. Learned frequencies: as given.
+    a = sqrt(5), as ``nn.Conv2d.reset_parameters``); so are transposed ones, whose weights are
+    [in, out, k, k]: there, too, PyTorch takes the second side for the inputs. BN: 1 and 0. Learned
+    frequencies: as given. Pixels: from U(0, scale).
 
     Args:
         prior: the description.
         out_channels: channels of the estimate.
         seed: any integer; like PyTorch's CPU generator, its low 32 bits count.
+        size: (H, W) of the estimate; only ``Pixels`` need it.
     """
     stream = np.random.RandomState(seed & 0xFFFFFFFF)
     parameters: dict[str, np.ndarray] = {}
     fan_in = 1
-    for name, shape in prior.parameter_shapes(out_channels).items():
+    for name, shape in prior.parameter_shapes(out_channels, size).items():
         if name == "encoding.frequencies":
             parameters[name] = initial_frequencies(prior.encoding)
+        elif name == "pixels":
+            parameters[name] = _uniform(stream, 0.0, prior.network.scale, shape)
         elif name.endswith("bn.weight"):
             parameters[name] = np.ones(shape, np.float32)
         elif name.endswith("bn.bias"):
@@ -133,10 +140,13 @@ def initial_input(encoding: Encoding, shape: tuple[int, ...], seed: int) -> np.n
     if isinstance(encoding, Noise):
         words = [seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, NOISE_STREAM]
         stream = np.random.RandomState(words)
-        return _uniform(stream, 0.0, encoding.scale, (height, width, encoding.channels))
+        low = -encoding.scale / 2 if encoding.centred else 0.0
+        return _uniform(stream, low, low + encoding.scale, (height, width, encoding.channels))
     if isinstance(encoding, Meshgrid):
-        return _meshgrid(height, width)
+        return np.tile(_meshgrid(height, width), encoding.repeats)
     if isinstance(encoding, Fourier):
         return fourier_features(initial_frequencies(encoding), height, width)
+    if isinstance(encoding, NoInput):
+        return np.empty((height, width, 0), np.float32)
     assert isinstance(encoding, GivenImage)
     return None

@@ -16,12 +16,23 @@ from functools import partial
 import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
-from dipedge.engines.checks import check_state, check_subsampled, checked_input, checked_target
+from dipedge.engines.checks import (
+    check_hourglass,
+    check_optimiser,
+    check_state,
+    check_subsampled,
+    checked_input,
+    checked_target,
+    why_not_fitted_to_text,
+    why_not_hourglass,
+)
+from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.engines.initial import initial_input, initial_parameters
 from dipedge.engines.native_spec import program_spec
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
-from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.objectives import objective_for
+from dipedge.priors import Fourier, GivenImage, HazePriors, Noise, Prior
 from dipedge.tasks import Task
 
 try:
@@ -88,21 +99,23 @@ class NativeEngine:
     name = "native"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """Always None: every hourglass with every data term runs natively."""
-        return None
+        """None for every hourglass, with every data term and with a task's own loss; else why not."""
+        return why_not_hourglass(self.name, prior) or why_not_fitted_to_text(self.name, task)
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
-    ) -> NativeProgram:
+    ) -> NativeProgram | DehazeProgram:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for;
-                a precision other than "auto", "fp32" or "bf16"; "bf16" where the instruction set
-                does not multiply it; an unusable DIPEDGE_ISA.
+            EngineError: a network that is no hourglass; ``Madgrad``; ``settings.subsample`` with a prior or
+                task it is not for; a precision other than "auto", "fp32" or "bf16"; "bf16" where the
+                instruction set does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
         """
+        if isinstance(prior, HazePriors):
+            return dehazing(self, prior, task, shape, settings)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'native' has no precision {settings.precision!r}; it takes {known}")
@@ -111,7 +124,9 @@ class NativeEngine:
         threads = available_threads() if settings.threads is None else settings.threads
         if not 1 <= threads <= 1024:
             raise InputError(f"threads is {threads}; it must be 1 to 1024")
+        check_hourglass(self.name, prior)
         check_subsampled(prior, task, settings)
+        check_optimiser(self.name, settings.optimiser)
         bf16 = uses_bf16(settings.precision)
         with _memory_errors():
             return NativeProgram(prior, task, shape, settings, threads, bf16)
@@ -154,6 +169,7 @@ class NativeProgram:
         self._encoding = prior.encoding
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
         self._subsample, self._new_target, self._complete = settings.subsample, False, False
+        self._objective = objective_for(task, settings.seed) if task.data_term.kind == "outer" else None
         for name, values in initial_parameters(prior, shape[2], settings.seed).items():
             self._program.set("param", name, values)
         if not isinstance(prior.encoding, Fourier):
@@ -192,7 +208,10 @@ class NativeProgram:
         if mask is not None:
             self._program.set_mask(mask.astype(np.float32))
             self._has_mask = True
-        self._program.set_target(target)
+        if self._objective is None:
+            self._program.set_target(target)
+        else:
+            self._objective.set_target(np.asarray(target, np.float32))
         self._has_target = self._new_target = True
 
     def set_input(self, z: np.ndarray) -> None:
@@ -211,12 +230,20 @@ class NativeProgram:
             raise InputError("this prior's input is a given picture; call set_input first")
 
     def step(self, count: int = 1) -> None:
-        """Runs ``count`` steps with the interpreter lock released."""
+        """Runs ``count`` steps with the interpreter lock released, but for an objective of the task's own."""
         self._check_ready()
-        self._program.step(count)
+        if self._objective is None:
+            self._program.step(count)
+        for _ in range(count if self._objective else 0):
+            self._run_halves(perturb=True)
         first = self._new_target and count == 1  # the step after a new target is complete too
         self._complete = first or completes(self.steps_done - 1)
         self._new_target = False
+
+    def _run_halves(self, perturb: bool) -> None:
+        """A step, or without ``perturb`` an evaluation, with the loss of the task's objective."""
+        loss, gradient = self._objective(self._program.forward(perturb), self.steps_done)
+        self._program.backward(gradient, float(loss))
 
     def forward(self) -> np.ndarray:
         """The first half of a step: a copy [H, W, C] of the raw output at the current weights.
@@ -282,7 +309,10 @@ class NativeProgram:
         """Forward and backward at the current weights; the last step's output and loss are put back."""
         self._check_ready()
         before, loss_before = self._program.output(), self._program.loss()
-        self._program.evaluate()
+        if self._objective is None:
+            self._program.evaluate()
+        else:
+            self._run_halves(perturb=False)
         gradients = {name: self._program.get("grad", name) for name in self._names}
         if self._input_gradient:
             gradients["input"] = self._program.input_gradient()
@@ -302,7 +332,7 @@ class NativeProgram:
         if self.steps_done:
             copies |= {"average": program.averaged, "output": program.output}
             copies["loss"] = lambda: np.array(program.loss())
-        if self._z_is_stored:
+        if self._z_is_stored and self._z_is_set:
             copies["input"] = program.get_input
         copies["rng"] = lambda: np.array([program.seed], np.uint64)
         copies["step"] = lambda: np.array(program.steps_done, np.int64)

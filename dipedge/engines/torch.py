@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dipedge.engines.base import Settings
 from dipedge.engines.checks import check_subsampled
+from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.errors import EngineError, InputError
-from dipedge.priors import Prior
+from dipedge.priors import HazePriors, Prior
 from dipedge.tasks import Task
 
 try:
@@ -47,7 +48,7 @@ class TorchEngine:
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
-    ) -> TorchProgram:
+    ) -> TorchProgram | DehazeProgram:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         ``settings.threads`` sets PyTorch's thread count for the whole process; None leaves it.
@@ -58,6 +59,8 @@ class TorchEngine:
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the allocation that failed.
         """
+        if isinstance(prior, HazePriors):
+            return dehazing(self, prior, task, shape, settings)
         check_subsampled(prior, task, settings)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)

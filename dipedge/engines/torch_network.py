@@ -1,7 +1,8 @@
-"""The hourglass as a plain PyTorch function of its parameters, in the published code's order.
+"""Networks as plain PyTorch functions of their parameters: which one, and the hourglass.
 
-Everything it computes is a kernel's reference, so this file is only the wiring. Parameters come as a
-dictionary by name instead of modules: the same names are used by every engine and every file.
+Everything the hourglass computes is a kernel's reference, so here is only its wiring, in the published code's
+order. Parameters come as a dictionary by name instead of modules: the same names are used by every engine and
+every file.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from dipedge.engines.torch_pixels import pixels, total_variation
+from dipedge.engines.torch_resnet import resnet
+from dipedge.engines.torch_unet import unet
 from dipedge.kernels.conv_norm_act.reference import conv_norm_act, convolve, norm_act
 from dipedge.kernels.lanczos_conv.reference import conv_decimate
 from dipedge.kernels.pool import reference as pool
 from dipedge.kernels.residual_loss.reference import head
 from dipedge.kernels.upsample_merge.reference import upsample_merge
-from dipedge.priors import Hourglass
+from dipedge.priors import Hourglass, Network, Pixels, ResNet, UNet
 
 Parameters = Mapping[str, Tensor]
 
@@ -98,3 +102,23 @@ def hourglass(network: Hourglass, parameters: Parameters, z: Tensor, places: Pla
     """
     activations = _level(network, parameters, 0, z, places)
     return head(activations, parameters["head.conv.weight"], parameters["head.conv.bias"], network.sigmoid)
+
+
+def network_output(
+    network: Network, parameters: Parameters, z: Tensor, places: Places | None = None
+) -> Tensor:
+    """The estimate of any network, [1, image channels, H, W]; ``places`` are for the hourglass only."""
+    if isinstance(network, UNet):
+        return unet(network, parameters, z)
+    if isinstance(network, ResNet):
+        return resnet(network, parameters, z)
+    if isinstance(network, Pixels):
+        return pixels(parameters)
+    return hourglass(network, parameters, z, places)
+
+
+def with_penalty(network: Network, output: Tensor, loss: Tensor) -> Tensor:
+    """What is minimised: the data term, and what the description adds to it (``Pixels.tv``)."""
+    if isinstance(network, Pixels) and network.tv > 0:
+        return loss + network.tv * total_variation(output)
+    return loss

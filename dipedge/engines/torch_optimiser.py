@@ -1,11 +1,17 @@
-"""The torch engine's optimisers behind one face: torch.optim.Adam, and Muon for the wide matrices."""
+"""The torch engine's optimisers behind one face: torch.optim.Adam, Muon for the wide matrices, and MADGRAD.
+
+Each names what it keeps of a parameter as a program's state has it (``adam/m``): whatever optimiser there
+is, a program stores and restores it the same way.
+"""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 
 from dipedge.kernels.muon.reference import muon_step
-from dipedge.optimisers import Adam, Muon, Optimiser
+from dipedge.optimisers import Adam, Madgrad, Muon, Optimiser
 
 WIDE = 16  # outputs, and values into each of them, that make a convolution a wide matrix
 
@@ -15,15 +21,37 @@ def is_wide(name: str, shape: torch.Size) -> bool:
     return len(shape) == 4 and not name.startswith("head.") and shape[0] >= WIDE and shape[1:].numel() >= WIDE
 
 
-class TorchOptimiser:
-    """Updates named parameters in place.
+class TorchOptimiser(Protocol):
+    """Updates named parameters in place."""
+
+    def zero_grad(self) -> None:
+        """Forgets all gradients."""
+
+    def moments(self, name: str) -> dict[str, torch.Tensor]:
+        """What is kept of a parameter, each of its shape, to be read and set; named as in a state."""
+
+    def set_steps(self, steps: int) -> None:
+        """Sets how many steps have been made: bias corrections and falling rates count them."""
+
+    def step(self) -> None:
+        """One update from the gradients at hand."""
+
+
+def torch_optimiser(description: Optimiser, parameters: dict[str, torch.Tensor]) -> TorchOptimiser:
+    """The optimiser of a description.
 
     Args:
-        description: Adam or Muon.
+        description: Adam, Muon or Madgrad.
         parameters: by name; leaves that gather gradients.
     """
+    kind = TorchMadgrad if isinstance(description, Madgrad) else TorchAdam
+    return kind(description, parameters)
 
-    def __init__(self, description: Optimiser, parameters: dict[str, torch.Tensor]) -> None:
+
+class TorchAdam:
+    """Adam; and Muon, whose narrow parameters it has."""
+
+    def __init__(self, description: Adam | Muon, parameters: dict[str, torch.Tensor]) -> None:
         self._parameters = parameters
         self._muon = description if isinstance(description, Muon) else None
         adam: Adam = description.rest if isinstance(description, Muon) else description
@@ -38,32 +66,30 @@ class TorchOptimiser:
         # PyTorch makes this state in the first step; made here, it can be read and set before it.
         self._moments: dict[str, dict[str, torch.Tensor]] = {}
         for name, parameter in parameters.items():
-            moments = {key: torch.zeros_like(parameter) for key in ("exp_avg", "exp_avg_sq")}
-            self._moments[name] = moments
+            mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
+            self._moments[name] = {"adam/m": mean, "adam/v": square}
             if name not in self._wide:
-                self._adam.state[parameter] = {"step": torch.tensor(0.0), **moments}
+                state = {"step": torch.tensor(0.0), "exp_avg": mean, "exp_avg_sq": square}
+                self._adam.state[parameter] = state
 
     def zero_grad(self) -> None:
-        """Forgets all gradients."""
         for parameter in self._parameters.values():
             parameter.grad = None
 
     def moments(self, name: str) -> dict[str, torch.Tensor]:
-        """The running means of a parameter's gradient and of its square (zero under Muon), to be set."""
+        """The running means of a parameter's gradient and of its square (zero under Muon)."""
         return self._moments[name]
 
     def set_steps(self, steps: int) -> None:
-        """Sets how many steps have been made: bias corrections and falling rates count them."""
         self._steps = steps
         for moments in self._adam.state.values():
             moments["step"].fill_(steps)
 
     @torch.no_grad()
     def step(self) -> None:
-        """One update from the gradients at hand."""
         self._adam.step()
         for name in self._wide:
-            parameter, mean = self._parameters[name], self._moments[name]["exp_avg"]
+            parameter, mean = self._parameters[name], self._moments[name]["adam/m"]
             moved, new_mean = muon_step(
                 parameter,
                 parameter.grad,
@@ -74,4 +100,47 @@ class TorchOptimiser:
             )
             parameter.copy_(moved)
             mean.copy_(new_mean)
+        self._steps += 1
+
+
+class TorchMadgrad:
+    """MADGRAD as ``optimisers.Madgrad`` has it, without its authors' package."""
+
+    def __init__(self, description: Madgrad, parameters: dict[str, torch.Tensor]) -> None:
+        self._description, self._parameters, self._steps = description, parameters, 0
+        self._moments = {
+            name: {
+                "madgrad/s": torch.zeros_like(parameter),
+                "madgrad/v": torch.zeros_like(parameter),
+                # Where the weights began: no seed says it any more once others have been loaded.
+                "madgrad/x0": parameter.detach().clone(),
+            }
+            for name, parameter in parameters.items()
+        }
+
+    def zero_grad(self) -> None:
+        for parameter in self._parameters.values():
+            parameter.grad = None
+
+    def moments(self, name: str) -> dict[str, torch.Tensor]:
+        """The sums of gradients and of their squares, and the parameter's first value."""
+        return self._moments[name]
+
+    def set_steps(self, steps: int) -> None:
+        self._steps = steps
+
+    @torch.no_grad()
+    def step(self) -> None:
+        given = self._description
+        weight = (given.rate(self._steps) + given.eps) * (self._steps + 1) ** 0.5
+        for name, parameter in self._parameters.items():
+            if parameter.grad is None:  # had no part in the output
+                continue
+            total, squares, first = self._moments[name].values()
+            gradient = parameter.grad + given.weight_decay * parameter
+            total.add_(gradient, alpha=weight)
+            squares.addcmul_(gradient, gradient, value=weight)
+            # v is a sum of squares, so a power is its cube root.
+            wanted = first - total / (squares.pow(1 / 3) + given.eps)
+            parameter.lerp_(wanted, 1 - given.momentum)
         self._steps += 1

@@ -13,8 +13,8 @@ from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
-from dipedge.engines.torch_network import Places, at, hourglass
-from dipedge.engines.torch_optimiser import TorchOptimiser
+from dipedge.engines.torch_network import Places, at, network_output, with_penalty
+from dipedge.engines.torch_optimiser import torch_optimiser
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.kernels.fourier_mlp.reference import features
 from dipedge.kernels.residual_loss.reference import data_term, running_average
@@ -71,7 +71,7 @@ class TorchProgram:
         )
         self._parameters = {
             name: self._tensor(values).requires_grad_()
-            for name, values in initial_parameters(prior, shape[2], settings.seed).items()
+            for name, values in initial_parameters(prior, shape[2], settings.seed, shape[:2]).items()
         }
         self._z: torch.Tensor | None = None
         self._z_is_stored = isinstance(encoding, Noise | GivenImage)
@@ -79,7 +79,7 @@ class TorchProgram:
             self._fixed_frequencies = self._tensor(initial_frequencies(encoding))
         elif (z := initial_input(encoding, shape, settings.seed)) is not None:
             self._z = self._picture(z)
-        self._optimiser = TorchOptimiser(settings.optimiser, self._parameters)
+        self._optimiser = torch_optimiser(settings.optimiser, self._parameters)
         self._generator = torch.Generator(device)
         self._generator.manual_seed((settings.seed ^ PERTURBATION_STREAM) & (2**64 - 1))
         self._objective = objective_for(task, settings.seed) if self._term.kind == "outer" else None
@@ -192,7 +192,9 @@ class TorchProgram:
         for other in (1, 2, 3, 0) if complete else (0,):  # what was just seen comes last
             rows, columns = self._places(other)
             part = (
-                output if other == 0 else hourglass(self._prior.network, self._parameters, z, (rows, columns))
+                output
+                if other == 0
+                else network_output(self._prior.network, self._parameters, z, (rows, columns))
             )
             whole[:, :, rows[:, None], columns] = part.detach()
         return whole
@@ -203,14 +205,14 @@ class TorchProgram:
             for _ in range(count):
                 self._disturb_weights()
                 z, places = self._input(perturb=True), self._places()
-                output = hourglass(self._prior.network, self._parameters, z, places)
+                output = network_output(self._prior.network, self._parameters, z, places)
                 loss = self._data_term(output, places)
                 ends_cycle = places is not None and completes(self.steps_done)
                 self._complete = places is None or ends_cycle or self._new_target
                 self._new_target = False
                 self._output, self._loss = self._whole(output, z, self._complete), loss.detach()
                 self._optimiser.zero_grad()
-                loss.backward()
+                with_penalty(self._prior.network, output, loss).backward()
                 self._optimiser.step()
                 if self._complete:
                     weight = self._settings.average ** (CYCLE if ends_cycle else 1)
@@ -233,7 +235,8 @@ class TorchProgram:
             raise EngineError("a sampled fit has no whole output in every step; compile it without subsample")
         with memory_errors():
             self._disturb_weights()
-            self._begun = hourglass(self._prior.network, self._parameters, self._input(perturb=True))
+            z = self._input(perturb=True)
+            self._begun = network_output(self._prior.network, self._parameters, z)
         return self._array(self._begun)
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
@@ -244,7 +247,9 @@ class TorchProgram:
         with memory_errors():
             self._output, self._loss = output.detach(), torch.tensor(loss, dtype=torch.float64)
             self._optimiser.zero_grad()
-            output.backward(self._picture(gradient))
+            # Its slope by the output is the gradient that came, to the bit.
+            slope = (output * self._picture(gradient)).sum()
+            with_penalty(self._prior.network, output, slope).backward()
             self._finish_step()
 
     def _finish_step(self) -> None:
@@ -264,9 +269,9 @@ class TorchProgram:
                 z = z if z.requires_grad else z.clone().requires_grad_()
                 sources.append(z)
             places = self._places()
-            output = hourglass(self._prior.network, self._parameters, z, places)
-            loss = self._data_term(output, places)
-            found = torch.autograd.grad(loss, sources)
+            output = network_output(self._prior.network, self._parameters, z, places)
+            loss = with_penalty(self._prior.network, output, self._data_term(output, places))
+            found = torch.autograd.grad(loss, sources, materialize_grads=True)  # Pixels have no z
             gradients = {
                 name: np.array(gradient.cpu().numpy()) for name, gradient in zip(names, found, strict=False)
             }
@@ -304,14 +309,16 @@ class TorchProgram:
 
     # State ------------------------------------------------------------------------------------------
 
+    def _stored(self, name: str, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+        """A parameter and what the optimiser keeps of it, by the beginnings of their keys."""
+        return {"param": parameter} | self._optimiser.moments(name)
+
     def state(self, prefix: str = "") -> State:
         """Everything a step depends on; ``average``, ``output``, ``loss`` are absent before the first one."""
         found: State = {}
         for name, parameter in self._parameters.items():
-            moments = self._optimiser.moments(name)
-            found[f"param/{name}"] = np.array(parameter.detach().cpu().numpy())
-            found[f"adam/m/{name}"] = np.array(moments["exp_avg"].cpu().numpy())
-            found[f"adam/v/{name}"] = np.array(moments["exp_avg_sq"].cpu().numpy())
+            for group, values in self._stored(name, parameter).items():
+                found[f"{group}/{name}"] = np.array(values.detach().cpu().numpy())
         if self._average is not None:
             found["average"] = self._array(self._average)
         if self._output is not None:
@@ -335,7 +342,7 @@ class TorchProgram:
         if not self._moving:
             shapes["input"] = (*self.shape[:2], self._prior.encoding.channels)
         for name, parameter in self._parameters.items():
-            for group in ("param", "adam/m", "adam/v"):
+            for group in self._stored(name, parameter):
                 shapes[f"{group}/{name}"] = tuple(parameter.shape)
         return shapes
 
@@ -349,9 +356,7 @@ class TorchProgram:
                 raise InputError(f"state {key!r} has shape {np.shape(values)}; this fit needs {shapes[key]}")
         with torch.no_grad():
             for name, parameter in self._parameters.items():
-                moments = self._optimiser.moments(name)
-                places = {"param": parameter, "adam/m": moments["exp_avg"], "adam/v": moments["exp_avg_sq"]}
-                for group, place in places.items():
+                for group, place in self._stored(name, parameter).items():
                     if (key := f"{group}/{name}") in state:
                         place.copy_(self._tensor(state[key]))
         self._load_progress(state)

@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dipedge.engines.base import Settings
-from dipedge.engines.checks import check_subsampled
+from dipedge.engines.checks import (
+    check_hourglass,
+    check_optimiser,
+    check_subsampled,
+    why_not_hourglass,
+)
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import Prior
 from dipedge.tasks import Task
@@ -84,12 +89,12 @@ class TritonEngine:
         self._library = convolutions == "library"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """None, or why not: a loss that is not a data term of ours, or noise on the weights."""
+        """None, or why not: no hourglass, a loss that is not a data term of ours, or noise on the weights."""
         if task.data_term.kind == "outer":
             return f"engine 'triton' does not run task {task.name!r}; engine='torch' does"
         if prior.weight_noise > 0:
             return "engine 'triton' adds no noise to weights; engine='native' and engine='torch' do"
-        return None
+        return why_not_hourglass(self.name, prior)
 
     def compile(
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings
@@ -99,8 +104,8 @@ class TritonEngine:
         ``settings.threads`` is for processors and not looked at.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for; a precision other than
-                "auto" (= "bf16"), "bf16" or "fp32".
+            EngineError: a network that is no hourglass; ``settings.subsample`` with a prior or task it is not
+                for; a precision other than "auto" (= "bf16"), "bf16" or "fp32".
             InputError: a shape with a side under 1.
             OutOfMemoryError: with the bytes needed and what would need less.
         """
@@ -136,7 +141,9 @@ class TritonEngine:
             raise EngineError(f"engine 'triton' has no precision {own.precision!r}; it takes {known}")
         if len(shape) != 3 or min(shape) < 1:
             raise InputError(f"shape is {shape}; it must be (H, W, C) with sides of 1 or more")
+        check_hourglass(self.name, prior)
         check_subsampled(prior, task, own)
+        check_optimiser(self.name, own.optimiser)
         asked = (prior, task, shape, settings, PRECISIONS[own.precision])
         needed = TritonFits(*asked, torch.device("meta"), self._library).bytes
         self._check_memory(needed)

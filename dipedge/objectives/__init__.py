@@ -16,7 +16,12 @@ import numpy as np
 from dipedge.tasks import Task
 
 # Task name -> the module here and the class in it, loaded when first used.
-_HOMES: dict[str, tuple[str, str]] = {}
+_HOMES: dict[str, tuple[str, str]] = {
+    "activate": ("activation", "Activation"),
+    "dehaze": ("haze", "HazeObjective"),
+    "invert": ("features", "FeatureDistance"),
+    "text": ("text", "TextObjective"),
+}
 
 
 class Objective(Protocol):

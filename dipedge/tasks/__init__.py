@@ -8,8 +8,11 @@ estimate to the answer (``base.BaseTask``).
 from __future__ import annotations
 
 from dipedge.tasks.base import Answer, BaseTask, DataTerm
+from dipedge.tasks.features import InvertFeatures, MaximizeActivation
 from dipedge.tasks.flash import FlashNoFlash
+from dipedge.tasks.haze import Dehaze
 from dipedge.tasks.restoration import SCALES, Denoise, Enhance, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks.text import Encoders, MatchText
 
 Task = BaseTask
 
@@ -18,10 +21,15 @@ __all__ = [
     "Answer",
     "BaseTask",
     "DataTerm",
+    "Dehaze",
     "Denoise",
+    "Encoders",
     "Enhance",
     "FlashNoFlash",
     "Inpaint",
+    "InvertFeatures",
+    "MatchText",
+    "MaximizeActivation",
     "RemoveJpeg",
     "SuperResolve",
     "Task",

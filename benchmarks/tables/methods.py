@@ -1,0 +1,140 @@
+"""The columns of every table: ours, and what a user would take instead.
+
+A new method is one line in ``methods_of``: a ``Fit`` with its prior, or a ``Baseline`` with its function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import dipedge as de
+from benchmarks.tables import baselines
+from benchmarks.tables.answers import Answer, Settings
+from benchmarks.tables.baselines import Baseline
+from benchmarks.tables.protocols import Case
+from dipedge.engines import engine_for
+from dipedge.presets import preset
+
+Progress = Callable[[de.Step], object] | None
+# An average over frames that move blurs: what ``Session.push`` says to take then.
+STREAM_AVERAGE = 0.9
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One of ours, a picture fitted from scratch.
+
+    Args:
+        name: of its column, and of the published column it is compared with.
+        prior: a name or ``Prior`` that ``de.Session`` takes.
+        options: other arguments of ``de.Session`` that make the method what it is, such as "steps".
+    """
+
+    name: str
+    prior: Any
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    fitted = True
+
+    def missing(self) -> str | None:
+        """Nothing is: an engine that is not here is an error, told by ``engine``."""
+        return None
+
+    def engine(self, name: str, case_task: Any, quality: str, regime: str | None) -> str:
+        """The engine that ``name`` ("auto" or one) comes to.
+
+        Raises:
+            EngineError, InputError: it cannot run here, or not this prior.
+        """
+        chosen = preset(case_task, self.prior, quality, self.options.get("steps"), regime)
+        return engine_for(name, chosen.prior, case_task).name
+
+    def session(self, case: Case, settings: Settings, progress: Progress) -> de.Session:
+        """A session as the settings and this method want it; the settings' steps go first."""
+        given = {
+            "preset": case.regime,
+            "engine": settings.engine,
+            "quality": settings.quality,
+            "precision": settings.precision,
+            "seed": settings.seed,
+            "ensemble": settings.ensemble,
+            "threads": settings.threads,
+            "progress": progress,
+        }
+        given |= self.options
+        if settings.steps is not None:
+            given["steps"] = settings.steps
+        return de.Session(case.task, prior=self.prior, **given)
+
+    def run(self, case: Case, settings: Settings, progress: Progress) -> Answer:
+        """Fits the case."""
+        with self.session(case, settings, progress) as session:
+            return answer_of([session.fit(case.degraded)], stack=False)
+
+
+class PerFrame(Fit):
+    """Every frame of a clip fitted from scratch."""
+
+    def run(self, case: Case, settings: Settings, progress: Progress) -> Answer:
+        with self.session(case, settings, progress) as session:
+            return answer_of([session.fit(frame) for frame in case.degraded])
+
+
+class Stream(Fit):
+    """The first frame of a clip fitted from scratch, every further one in a few steps from the last."""
+
+    def run(self, case: Case, settings: Settings, progress: Progress) -> Answer:
+        with self.session(case, settings, progress) as session:
+            first, *further = case.degraded
+            results = [session.fit(first)]
+            return answer_of(results + [session.push(frame) for frame in further])
+
+
+def answer_of(results: list[de.FitResult], stack: bool = True) -> Answer:
+    """Of a clip's frames; steps and seconds are sums."""
+    device = results[-1].device
+    return Answer(
+        image=np.stack([one.image for one in results]) if stack else results[0].image,
+        seconds=sum(one.seconds for one in results),
+        steps=sum(one.steps for one in results),
+        reason=results[0].reason.value,
+        machine=device.get("device", ""),
+        isa=device.get("isa", ""),
+    )
+
+
+Method = Fit | Baseline
+
+SUPER_RESOLUTION = (Baseline("bicubic", baselines.bicubic), Baseline("Lanczos", baselines.lanczos))
+DENOISING = (
+    Baseline("TV", baselines.total_variation, "skimage.restoration"),
+    Baseline("NLM", baselines.nonlocal_means, "skimage.restoration"),
+    Baseline("BM3D", baselines.block_matching, "bm3d"),
+)
+INPAINTING = (
+    Baseline("griddata cubic", baselines.griddata_cubic, "scipy.interpolate"),
+    Baseline("biharmonic", baselines.biharmonic, "skimage.restoration"),
+    Baseline("Telea", baselines.telea, "cv2"),
+)
+
+
+def methods_of(table: str, priors: list[str]) -> list[Method]:
+    """The columns of a table, ours first."""
+    if table == "video":
+        return [
+            *(PerFrame(f"{name.upper()} per frame", name) for name in priors),
+            *(Stream(f"{name.upper()} stream", name, {"average": STREAM_AVERAGE}) for name in priors),
+            *(baselines.per_frame(one) for one in DENOISING),
+            Baseline("NLM over 5 frames", baselines.nonlocal_means_over_frames, "cv2"),
+        ]
+    ours = [Fit(name.upper(), name) for name in priors]
+    others = {
+        "sr4": SUPER_RESOLUTION,
+        "sr8": SUPER_RESOLUTION,
+        "denoise": DENOISING,
+        "inpaint50": INPAINTING,
+    }
+    return [*ours, *others[table]]

@@ -1,0 +1,55 @@
+"""The protocol of clips: frames in a folder, noise in every one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import dipedge as de
+from benchmarks.tables import pictures
+from benchmarks.tables.protocols import Case, Protocol
+
+WINDOW = 7  # frames, rows and columns of 3D-SSIM
+
+
+class Video(Protocol):
+    """Every folder with pictures is a clip; its first ``frames`` get noise of sigma 25."""
+
+    name = "video"
+    title = "Video denoising, sigma 25, the first frames of every clip"
+    notes = (
+        "Noise: numpy's legacy generator, seed 0, drawn frame after frame, clipped. Frames cropped at their "
+        "centre to multiples of 32. PSNR: mean over frames, all channels.",
+        f"3D-SSIM: scikit-image's SSIM over [frame, row, column] with a window of {WINDOW} a side; it is not "
+        "published which was taken.",
+        "Ours here are fits frame by frame, and streams: the first frame from scratch, every further one "
+        "from the weights of the last. One net for a whole clip, as published, is not among them yet.",
+    )
+
+    def __init__(self, frames: int) -> None:
+        self.frames = frames
+
+    def files(self, folder: Path) -> list[tuple[str, Path]]:
+        """Clips below the folder, or the folder itself if frames lie in it."""
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        return [(clip.name, clip) for clip in [folder, *inside] if pictures.picture_files(clip)]
+
+    def case(self, name: str, path: Path, side: int | None) -> Case:
+        files = pictures.picture_files(path)[: self.frames]
+        clean = np.stack([pictures.unit(pictures.centre(pictures.opened(f, side=side))) for f in files])
+        return Case(name, clean, pictures.with_noise(clean), de.Denoise())
+
+    def scores(self, case: Case, answer: np.ndarray) -> dict[str, float]:
+        pairs = zip(answer, case.clean, strict=True)
+        scores = {"psnr": float(np.mean([pictures.psnr(frame, clean) for frame, clean in pairs]))}
+        if len(answer) >= WINDOW:
+            scores["ssim3d"] = ssim3d(np.clip(answer, 0, 1), case.clean)
+        return scores
+
+
+def ssim3d(clip: np.ndarray, reference: np.ndarray) -> float:
+    """Structural similarity over frames, rows and columns; both float [T, H, W, C] in [0, 1], T >= 7."""
+    from skimage.metrics import structural_similarity
+
+    return float(structural_similarity(clip, reference, win_size=WINDOW, data_range=1.0, channel_axis=-1))
