@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         resnet,
         unet,
     )
+    from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
@@ -102,6 +103,7 @@ _HOMES = {
         "resnet",
         "unet",
     ),
+    "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
@@ -186,6 +188,7 @@ __all__ = [
     "sample_prior",
     "ssim",
     "unet",
+    "write_report",
 ]
 
 
