@@ -5,7 +5,7 @@
 
 ``text`` fills the holes of a mask (255 = known) and compares with OpenCV's Telea inpainting: PSNR inside the
 holes alone. ``flash`` denoises by a flash picture. Noise is the root mean square of diagonal differences in
-flat places (the tenth of 16 x 16 blocks where the *flash* picture varies least, black and white ones left out);
+flat places (the tenth of 16 x 16 blocks where the *flash* picture varies least, black and white left out);
 colour is held against the no-flash picture's means over 31 x 31 pixels.
 
 Results are added to benchmarks/results/applications.json under what was run; pictures go to --pictures.
@@ -92,7 +92,7 @@ def flat_blocks(guide: np.ndarray) -> np.ndarray:
 
 
 def flat_noise(picture: np.ndarray, corners: np.ndarray) -> float:
-    """The noise's deviation in 0..255 units: where all is flat, (a - b - c + d) / 2 of 2 x 2 pixels has it."""
+    """The noise's deviation in 0..255 units: in flat places (a - b - c + d) / 2 of 2 x 2 pixels has it."""
     squares = []
     for row, column in corners:
         block = 255 * picture[row : row + BLOCK, column : column + BLOCK].astype(np.float64)
