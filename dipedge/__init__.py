@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
-    from dipedge import encoders
+    from dipedge import encoders, models
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -69,7 +69,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
-    "dipedge": ("encoders",),  # modules that are public as a whole
+    "dipedge": ("encoders", "models"),  # modules that are public as a whole
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -178,6 +178,7 @@ __all__ = [
     "encoders",
     "fit_steps",
     "get_engine",
+    "models",
     "pip",
     "pixels",
     "preset",
@@ -192,8 +193,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":  # the one name that is a module of several
-        return import_module("dipedge.models")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")
