@@ -208,12 +208,12 @@ class HazePriors:
         found = {"picture": (self.picture, channels), "transmission": (self.transmission, 1)}
         return found | ({"airlight": (self.airlight, channels)} if self.airlight is not None else {})
 
-    def parameter_shapes(self, out_channels: int) -> dict[str, tuple[int, ...]]:
+    def parameter_shapes(self, out_channels: int, size: tuple[int, int] | None = None) -> Shapes:
         """Every learned tensor's shape by name, ``PART.NAME``, for an estimate of 2C + 1 channels."""
         return {
             f"{part}.{name}": shape
             for part, (prior, channels) in self.parts(out_channels // 2).items()
-            for name, shape in prior.parameter_shapes(channels).items()
+            for name, shape in prior.parameter_shapes(channels, size).items()
         }
 
 

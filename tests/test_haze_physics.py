@@ -126,6 +126,28 @@ def test_a_refined_transmission_stays_between_a_tenth_and_one():
     np.testing.assert_allclose(found[:, 100], 0.5, atol=0.02)
 
 
+def test_the_least_possible_transmission_is_where_the_clear_picture_leaves_its_range():
+    pixels, light = random_picture(20, 24), np.array([0.4, 0.5, 0.95])
+    least = haze.least_possible(pixels, light, margin=0.0)
+    assert least.min() >= 0 and least.max() <= 1
+    share = least[..., None]
+    at_bound = (pixels - (1 - share) * light) / share
+    assert at_bound.min() > -1e-12 and at_bound.max() < 1 + 1e-12
+    below = (pixels - (1 - 0.99 * share) * light) / (0.99 * share)
+    assert ((below < 0) | (below > 1)).any(axis=2).all()
+
+
+def test_a_bounded_transmission_clips_nothing():
+    pixels, light = 0.01 + 0.98 * random_picture(40, 50), np.array([0.7, 0.75, 0.8])
+    low = np.full((20, 25), 0.1)
+    free, bounded = haze.refined(low, pixels, 64), haze.refined(low, pixels, 64, light)
+    clipped = [haze.cleared(pixels, share, light) for share in (free, bounded)]
+    assert ((clipped[0] == 0) | (clipped[0] == 1)).mean() > 0.3
+    assert clipped[1].min() >= haze.MARGIN - 1e-9 and clipped[1].max() <= 1 - haze.MARGIN + 1e-9
+    spread = np.broadcast_to(light, pixels.shape)
+    np.testing.assert_allclose(haze.refined(low, pixels, 64, spread), bounded, atol=1e-12)
+
+
 @pytest.mark.parametrize("longest", [400, 200, 100])
 def test_refining_gives_a_coarse_transmission_the_edges_of_the_picture(longest):
     """A disc before a slow background; as well with coefficients found at a quarter of the size."""
