@@ -62,6 +62,14 @@ def test_a_named_engine_that_cannot_run_a_network_is_an_error(prior):
         de.get_engine("native").compile(prior, de.Denoise(), (16, 16, 3), Settings())
 
 
+def test_a_composition_is_refused_for_the_one_part_that_cannot_run(without_gpu):
+    pytest.importorskip("torch")
+    haze = de.HazePriors(de.dip(), de.unet())
+    with pytest.raises(de.EngineError, match=SENTENCE):
+        engine_for("native", haze, de.Dehaze())
+    assert engine_for("auto", haze, de.Dehaze()).name == "torch"
+
+
 def test_the_gpu_engine_refuses_other_networks_with_the_same_sentence():
     pytest.importorskip("triton")
     engine = de.get_engine("triton")  # in its interpreter where there is no GPU

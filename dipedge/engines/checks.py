@@ -13,9 +13,11 @@ from dipedge.tasks import MatchText, Task
 
 def why_not_hourglass(engine: str, prior: Prior | HazePriors) -> str | None:
     """None, or why an engine that runs hourglasses alone cannot run this prior, and which can."""
-    if isinstance(prior, HazePriors) or isinstance(prior.network, Hourglass):
+    parts = [part for part, _ in prior.parts(3).values()] if isinstance(prior, HazePriors) else [prior]
+    others = [part.network for part in parts if not isinstance(part.network, Hourglass)]
+    if not others:
         return None
-    network = type(prior.network).__name__
+    network = type(others[0]).__name__
     return (
         f"engine {engine!r} runs hourglasses, not a network of kind {network}; "
         "engine='torch' runs it (pip install dipedge[torch])"
