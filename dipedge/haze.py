@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 WINDOW = 15  # side of the dark channel's squares, pixels
+SEEN = 256  # longest side of the picture whose dark channel is looked at
 BRIGHTEST = 1e-4  # share of the pixels, those of the brightest dark channel, that show the airlight
 RADIUS, EPS = 50, 1e-4  # of the guided filter: half its window in pixels, and what counts as flat
 PUBLISHED_SIDE = 1024  # about the longest side of the pictures that radius was published with
@@ -49,11 +50,15 @@ def dark_channel(pixels: np.ndarray, window: int = WINDOW) -> np.ndarray:
 def airlight(pixels: np.ndarray, window: int = WINDOW, share: float = BRIGHTEST) -> np.ndarray:
     """The haze's colour [C]: the highest value of each channel where the dark channel is brightest.
 
+    The picture is made smaller first, to ``SEEN``: a square of 15 pixels then is a sixteenth of it, and what is
+    white and smaller, such as a house, is not taken for haze. (He's pictures had 600 pixels a side.)
+
     Args:
         pixels: [H, W, C] in [0, 1].
         window: of the dark channel.
         share: of the pixels that are looked at; at least one is. Of equally bright ones the first are taken.
     """
+    pixels = resized(pixels, *reduced_size(*pixels.shape[:2], SEEN))
     count = max(1, int(pixels.shape[0] * pixels.shape[1] * share))
     brightest = np.argsort(-dark_channel(pixels, window).ravel(), kind="stable")[:count]
     return pixels.reshape(-1, pixels.shape[2])[brightest].max(axis=0)

@@ -31,6 +31,13 @@ def test_the_airlight_is_the_brightest_colour_where_the_dark_channel_is_brightes
     np.testing.assert_array_equal(haze.airlight(pixels), (0.7, 0.8, 0.9))
 
 
+def test_a_white_house_in_a_large_picture_is_no_haze():
+    pixels = np.full((600, 800, 3), 0.6) - 0.2 * random_picture(600, 800)
+    pixels[:200] = (0.6, 0.65, 0.7)
+    pixels[400:430, 500:530] = 0.95
+    np.testing.assert_allclose(haze.airlight(pixels), (0.6, 0.65, 0.7), rtol=0, atol=1e-12)
+
+
 def test_the_airlight_of_a_tiny_picture_looks_at_one_pixel():
     pixels = random_picture(16, 16)
     brightest = np.argmax(haze.dark_channel(pixels))

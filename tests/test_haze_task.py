@@ -71,6 +71,12 @@ def test_nothing_is_clipped_unless_it_was_or_the_published_way_is_asked_for():
         assert clipped == 0 if keep_range else clipped > 0.01
 
 
+def test_a_reference_is_compared_with_the_clear_picture_on_the_way():
+    pixels, clear, _ = hazy_scene(100, 130)
+    result = de.restore(pixels, de.Dehaze(longest=64), reference=clear, **OPTIONS)
+    assert result.history.psnr[-1] == pytest.approx(de.psnr(result.image, clear), abs=1e-3)
+
+
 def test_a_large_picture_is_fitted_small_and_answered_at_its_size():
     pixels = hazy_picture(150, 210)
     with de.Session(de.Dehaze(longest=64), **OPTIONS) as session:
@@ -248,7 +254,7 @@ def test_triton_says_who_can():
 def test_the_command_writes_the_clear_picture_and_the_transmission(run):
     Image.fromarray(np.rint(hazy_picture() * 255).astype(np.uint8)).save("hazy.png")
     files = ("-o", "out.png", "--transmission", "share.png")
-    assert run("dehaze", "hazy.png", *files, "--airlight", "0.8,0.85,0.9", "--longest", 64)[0] == 0
+    assert run("dehaze", "hazy.png", *files, "--airlight", "0.8,0.85,0.9", "--longest", 64, "--clip")[0] == 0
     assert open_image("out.png").size == open_image("share.png").size == (64, 48)
     assert open_image("share.png").mode == "L"
 
