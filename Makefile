@@ -11,7 +11,7 @@ core := .venv
 dev := .venv-dev
 cpp := $(shell find kernels bindings -name '*.cpp' -o -name '*.h')
 checked_cpp := $(cpp) $(shell find tests -name '*.cpp' -o -name '*.h')
-python := $(shell find dipedge kernels export -name '*.py')
+python := $(shell find dipedge kernels export -name '*.py' -o -name 'page.*')
 build_files := setup.py pyproject.toml CMakeLists.txt README.md LICENSE
 
 .PHONY: demo test lint bench clean

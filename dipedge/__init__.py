@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
-    from dipedge import encoders
+    from dipedge import encoders, models
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         resnet,
         unet,
     )
+    from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
@@ -68,7 +69,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
-    "dipedge": ("encoders",),  # modules that are public as a whole
+    "dipedge": ("encoders", "models"),  # modules that are public as a whole
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -102,6 +103,7 @@ _HOMES = {
         "resnet",
         "unet",
     ),
+    "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
@@ -176,6 +178,7 @@ __all__ = [
     "encoders",
     "fit_steps",
     "get_engine",
+    "models",
     "pip",
     "pixels",
     "preset",
@@ -185,12 +188,11 @@ __all__ = [
     "sample_prior",
     "ssim",
     "unet",
+    "write_report",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":  # the one name that is a module of several
-        return import_module("dipedge.models")
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'dipedge' has no attribute {name!r}")

@@ -221,7 +221,7 @@ def test_ctrl_c_writes_the_best_result_so_far_and_says_so(folder, engine):
 
 
 def test_ctrl_c_before_the_first_step_writes_nothing(run, monkeypatch):
-    def interrupted(self, image):
+    def interrupted(self, image, reference):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dipedge.session.Session.fit", interrupted)

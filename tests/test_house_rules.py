@@ -58,6 +58,7 @@ BESIDE = {
 PART_OF = {
     "saved_session": "session",
     "course": "session",
+    "report_page": "session",
     "measure": "session",
     "stopwatch": "session",
     "given": "session",

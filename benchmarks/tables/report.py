@@ -31,9 +31,9 @@ def lines_of(header: list[str], body: list[list[str]]) -> list[str]:
 
 
 def _grid(rows: list[Row]) -> tuple[list[str], list[str], dict[tuple[str, str], Row]]:
-    """Pictures and variants in the order they came, and the cell of each pair (the latest)."""
+    """Pictures and variants in the order they came, ours first; and the cell of each pair (the latest)."""
     pictures = list(dict.fromkeys(row.picture for row in rows))
-    variants = list(dict.fromkeys(variant(row) for row in rows))
+    variants = list(dict.fromkeys(variant(row) for row in sorted(rows, key=lambda row: not row.engine)))
     return pictures, variants, {(row.picture, variant(row)): row for row in rows}
 
 

@@ -19,6 +19,7 @@ from dipedge.cli.dehaze import dehaze
 from dipedge.cli.invert import invert
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
+from dipedge.cli.text import text
 from dipedge.errors import DipedgeError, EngineFallbackWarning
 from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 
@@ -89,6 +90,7 @@ def flash(
 app.command()(invert)
 app.command()(activate)
 app.command()(dehaze)
+app.command()(text)
 
 
 @app.command()

@@ -62,6 +62,14 @@ FIT: dict[str, tuple[Any, Any]] = {
         Annotated[str | None, typer.Option(metavar="FILE", help="Writes what happened as JSON.")],
         None,
     ),
+    "history": (
+        Annotated[bool, typer.Option("--history", help="The JSON has the loss (PSNR, SSIM) by step, too.")],
+        False,
+    ),
+    "report": (
+        Annotated[str | None, typer.Option(metavar="FILE", help="Writes a page to look at, as HTML.")],
+        None,
+    ),
 }
 # What only makes sense where there was a picture before.
 PICTURE: dict[str, tuple[Any, Any]] = {
@@ -78,6 +86,13 @@ PICTURE: dict[str, tuple[Any, Any]] = {
         Annotated[
             str | None,
             typer.Option(metavar="GT", help="The true picture (or a folder of them), for PSNR and SSIM."),
+        ],
+        None,
+    ),
+    "measure_every": (
+        Annotated[
+            int | None,
+            typer.Option("--measure-every", help="Steps between looks at GT; default: a hundredth of all."),
         ],
         None,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 from dipedge import arrays, images
 from dipedge.errors import InputError
 from dipedge.metrics import psnr, ssim
-from dipedge.result import FitResult, FittedMember, FittedTile, StopReason
+from dipedge.report_page.words import fits, how_it_ended, runs_on
+from dipedge.result import FitResult, FittedMember, FittedTile
 
 GAP = 8  # white pixels between pictures side by side
 
@@ -30,18 +32,19 @@ class Comparison:
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
-        self.pixels = arrays.read(images.open_image(path), str(path)).pixels
+        self.image = images.open_image(path)
+        self.pixels = arrays.read(self.image, str(path)).pixels
         if self.pixels.shape != shape:
             wanted, found = (" x ".join(map(str, sides)) for sides in (shape, self.pixels.shape))
             raise InputError(f"{path} is {found}; the restored picture to compare with it is {wanted}")
 
-    def figures(self, before: np.ndarray, after: np.ndarray) -> dict[str, float | None]:
+    def figures(self, before: np.ndarray, result: FitResult) -> dict[str, float | None]:
         """PSNR in dB and SSIM of the degraded picture and of the answer; None for equal pictures' PSNR."""
         return {
             "psnr_before": _finite(psnr(before, self.pixels)),
-            "psnr": _finite(psnr(after, self.pixels)),
+            "psnr": _finite(result.psnr),
             "ssim_before": ssim(before, self.pixels),
-            "ssim": ssim(after, self.pixels),
+            "ssim": result.ssim,
         }
 
 
@@ -75,24 +78,11 @@ def summary(
 ) -> str:
     """The lines printed for one restored picture; ``larger``: the answer has another size than the input."""
     rate = result.steps / result.seconds
-    runs_on = ", ".join([result.engine, *(result.device[k] for k in ("isa", "device") if k in result.device)])
     lines = [
         f"{source} -> {target}",
-        f"  {result.steps} steps in {result.seconds:.1f} s ({rate:.1f} steps/s) on {runs_on}",
-        f"  ended because {result.reason.sentence}; the answer is that of step {result.chosen_step}",
+        f"  {result.steps} steps in {result.seconds:.1f} s ({rate:.1f} steps/s) on {runs_on(result)}",
+        f"  {how_it_ended(result)}",
     ]
-    if result.members:
-        ended = sum(member.reason is result.reason for member in result.members)
-        how = "ended" if result.reason is StopReason.INTERRUPTED else f"{ended} ended"
-        averaged = f"the average of {_fits(len(result.members))}"
-        lines[2] = f"  {averaged}; {how} because {result.reason.sentence}"
-    if result.tiles:
-        ended = sum(tile.reason is result.reason for tile in result.tiles if tile.steps)
-        reached = sum(tile.steps > 0 for tile in result.tiles)
-        lines[2] = (
-            f"  {reached} of {len(result.tiles)} tiles of {result.tiles[0].width} x {result.tiles[0].height} "
-            f"fitted; {ended} ended because {result.reason.sentence}"
-        )
     if figures:
         shown = {key: "identical" if value is None else f"{value:.2f} dB" for key, value in figures.items()}
         lines.append(
@@ -105,16 +95,12 @@ def summary(
 def interruption(target: Path, result: FitResult) -> str:
     """What is said after Ctrl-C."""
     if result.members:
-        return f"interrupted; the average of {_fits(len(result.members))} so far is in {target}"
+        return f"interrupted; the average of {fits(len(result.members))} so far is in {target}"
     if not result.tiles:
         return f"interrupted; the best result so far (step {result.chosen_step}) is in {target}"
     reached = sum(tile.steps > 0 for tile in result.tiles)
     words = f"interrupted in tile {reached} of {len(result.tiles)}; the best result so far is in {target}"
     return words if reached == len(result.tiles) else f"{words}, with the picture as it was beyond that tile"
-
-
-def _fits(count: int) -> str:
-    return "1 fit" if count == 1 else f"{count} fits"
 
 
 def _plain(part: FittedTile | FittedMember) -> dict[str, Any]:
@@ -126,13 +112,22 @@ def _plain(part: FittedTile | FittedMember) -> dict[str, Any]:
 
 
 def record(
-    source: Path | str,
+    source: Path,
     target: Path,
     result: FitResult,
     figures: dict[str, float | None],
     settings: dict[str, Any],
+    history: bool,
 ) -> dict[str, Any]:
-    """One picture's entry in the JSON file; ``settings`` are those of the command."""
+    """One picture's entry in the JSON file.
+
+    Args:
+        source, target: of the picture.
+        result: of its fit.
+        figures: of ``Comparison``.
+        settings: those of the command.
+        history: whether the loss, PSNR and SSIM of its steps are among it.
+    """
     return {
         "input": str(source),
         "output": str(target),
@@ -151,10 +146,19 @@ def record(
         "tiles": [_plain(tile) for tile in result.tiles],
         "members": [_plain(member) for member in result.members],
         **figures,
+        **({"history": result.history.plain()} if history else {}),
     }
 
 
+# A list of numbers as ``json.dumps`` lays it out, and nothing else: no text in JSON holds a line break.
+NUMBERS = re.compile(r"\[\n[-+0-9.eE,\snul]*?\n\s*\]")
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Writes ``content`` beside ``path`` and renames it there."""
+    """Writes ``content`` beside ``path`` and renames it there; lists of numbers stand in one line each."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = NUMBERS.sub(
+        lambda found: re.sub(r"\s+", " ", found[0]).replace("[ ", "[").replace(" ]", "]"), text
+    )
     with images.written_beside(path) as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+        file.write(text.encode() + b"\n")

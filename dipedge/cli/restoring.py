@@ -13,6 +13,7 @@ from dipedge.cli import report
 from dipedge.cli.inputs import Job, check_not_an_input, make_folder, plan
 from dipedge.cli.progress import Bar, Lines, progress
 from dipedge.errors import DipedgeError, FileError, InputError
+from dipedge.report_page import failure, largest_side, section, settings_of, write_page
 from dipedge.result import FitResult
 from dipedge.session import Session
 from dipedge.tasks import Task
@@ -39,13 +40,16 @@ class Options:
     precision: str = "auto"
     tiles: str = "auto"
     reference: str | None = None
+    measure_every: int | None = None
     json: str | None = None
+    history: bool = False
+    report: str | None = None
     side_by_side: str | None = None
     parts: dict[str, str] = field(default_factory=dict)  # name of a part of the answer -> its file
 
     def session_arguments(self) -> dict[str, Any]:
         """What of it a ``Session`` takes."""
-        outside = ("output", "reference", "json", "side_by_side", "parts")
+        outside = ("output", "reference", "json", "history", "report", "side_by_side", "parts")
         kept = {name: value for name, value in asdict(self).items() if name not in outside}
         return kept | {"tiles": tiles_of(self.tiles)}
 
@@ -86,7 +90,7 @@ def restore_files(
     else:
         jobs, several = plan(inputs, options.output, options.reference)
     _check_outputs(jobs, several, options, read)
-    batch = _Batch(task, options)
+    batch = _Batch(task, options, len(jobs))
     codes: list[int] = []
     with progress() as shown, Session(task, progress=shown, **options.session_arguments()) as session:
         for job in jobs:
@@ -101,6 +105,8 @@ def restore_files(
                 break
     if options.json is not None:
         report.write_json(Path(options.json), batch.records if several else batch.records[0])
+    if options.report is not None:
+        write_page(options.report, batch.sections)
     if several:
         print(f"{sum(code == 0 for code in codes)} of {len(jobs)} pictures restored")
     return INTERRUPTED if INTERRUPTED in codes else max(codes)
@@ -112,7 +118,10 @@ def _check_outputs(jobs: list[Job], several: bool, options: Options, read: Seque
     inputs += [Path(name) for name in read]
     pictures = {"side-by-side": options.side_by_side, **options.parts}
     pictures = {name: path for name, path in pictures.items() if path is not None}
-    outputs = [Path(name) for name in (options.json, *pictures.values()) if name is not None]
+    pages = [Path(name) for name in (options.json, options.report) if name is not None]
+    outputs = [*pages, *map(Path, pictures.values())]
+    if options.history and options.json is None:
+        raise InputError("history goes into the JSON file, and there is none; add --json FILE")
     if several and pictures:
         raise InputError(f"{next(iter(pictures))} takes one picture; several were given")
     for target in [*(job.target for job in jobs), *outputs]:
@@ -121,18 +130,19 @@ def _check_outputs(jobs: list[Job], several: bool, options: Options, read: Seque
     for index, target in enumerate(everything):
         if target in everything[:index]:
             raise FileError(f"{target}: two outputs would be written there")
-    if options.json is not None:
-        images.check_place(Path(options.json))
+    for path in pages:
+        images.check_place(path)
     for path in pictures.values():
         images.check_writable(path, "RGB")
 
 
 class _Batch:
-    """The records of a command's pictures, as they come."""
+    """The records of a command's pictures, and their sections of the report, as they come."""
 
-    def __init__(self, task: Task, options: Options) -> None:
+    def __init__(self, task: Task, options: Options, count: int) -> None:
         self.records: list[dict[str, Any]] = []
-        self._task, self._options = task, options
+        self.sections: list[str] = []
+        self._task, self._options, self._count = task, options, count
         told = ("sigma", "scale", "strength", "layer", "unit")
         described = {"task": task.name} | {name: getattr(task, name) for name in told if hasattr(task, name)}
         kept = ("preset", "quality", "seed", "ensemble", "precision")
@@ -158,18 +168,23 @@ class _Batch:
         shown.begin(name if job.source is None else job.source.name)
         code = 0
         try:
-            result = session.fit(image)
+            result = session.fit(image, None if comparison is None else comparison.image)
         except KeyboardInterrupt:
             code = INTERRUPTED
             result = session.result
             if result is None:
                 print(f"dipedge: {name}: interrupted before the first step", file=sys.stderr)
-                self.records.append({"input": name, "error": "interrupted before the first step"})
+                self._note_failure(name, "interrupted before the first step")
                 return code
         images.save_image(result.image, job.target)
         for part, path in self._options.parts.items():
             images.save_image(report.as_picture(result.parts[part]), path)
         self._report(job, picture, result, comparison)
+        if self._options.report is not None:
+            truth = None if comparison is None else comparison.image
+            settings, side = settings_of(session), largest_side(self._count)
+            number = len(self.sections) + 1
+            self.sections.append(section(name, result, image, truth, settings, side, number))
         if code:
             print(f"dipedge: {report.interruption(job.target, result)}", file=sys.stderr)
         return code
@@ -187,11 +202,12 @@ class _Batch:
         if comparison is not None or self._options.side_by_side is not None:
             after = answer.pixels
             before = arrays.enlarged(picture.pixels, *after.shape[:2])
-            figures = {} if comparison is None else comparison.figures(before, after)
+            figures = {} if comparison is None else comparison.figures(before, result)
         larger = picture is not None and answer.shape != picture.shape
         source = job.source or self._task.name
         print(report.summary(source, job.target, result, figures, larger), flush=True)
-        self.records.append(report.record(source, job.target, result, figures, self._settings))
+        settings, history = self._settings, self._options.history
+        self.records.append(report.record(source, job.target, result, figures, settings, history))
         if self._options.side_by_side is not None:
             row = [before, after] + ([] if comparison is None else [comparison.pixels])
             images.save_image(report.side_by_side(row), self._options.side_by_side)
@@ -201,4 +217,8 @@ class _Batch:
         text = str(error)
         named = text if str(job.source) in text or str(job.target) in text else f"{job.source}: {text}"
         print(f"dipedge: {named}", file=sys.stderr)
-        self.records.append({"input": str(job.source), "error": text})
+        self._note_failure(str(job.source), text)
+
+    def _note_failure(self, name: str, why: str) -> None:
+        self.records.append({"input": name, "error": why})
+        self.sections.append(failure(name, why))

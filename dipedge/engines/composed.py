@@ -60,7 +60,7 @@ class ComposedProgram:
     @property
     def memory_bytes(self) -> int:
         """What the parts say they take; 0 of those that do not say."""
-        return sum(getattr(part, "memory_bytes", 0) for part in self.parts.values())
+        return sum(getattr(part, "memory_bytes", 0) for part in self._holding().values())
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; the objective says what it makes of it.

@@ -60,6 +60,10 @@ class Dehaze(BaseTask):
     def target_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return (*haze.reduced_size(*shape[:2], self.longest), shape[2])
 
+    def answer_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """That of the picture, whatever the size of its fit."""
+        return shape
+
     def estimate_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         return shape[0], shape[1], 2 * shape[2] + 1
 

@@ -190,9 +190,12 @@ const std::map<std::string, Ask> questions = {
      }},
     {"set_state",
      [](Program& program, const Message& asked) {
-         program.set_loss(asked.options.get("loss", program.loss()));
-         program.set_steps_done(asked.options.get("steps_done", program.steps_done()));
-         program.set_seed(asked.options.get("seed", program.seed()));
+         // What is not named is not touched: to set a number again has consequences of its own.
+         const Options& given = asked.options;
+         const auto& named = given.all();
+         if (named.count("loss")) program.set_loss(given.get<double>("loss"));
+         if (named.count("steps_done")) program.set_steps_done(given.get<uint64_t>("steps_done"));
+         if (named.count("seed")) program.set_seed(given.get<uint64_t>("seed"));
          return FloatArray();
      }},
 };
