@@ -50,8 +50,8 @@ def dark_channel(pixels: np.ndarray, window: int = WINDOW) -> np.ndarray:
 def airlight(pixels: np.ndarray, window: int = WINDOW, share: float = BRIGHTEST) -> np.ndarray:
     """The haze's colour [C]: the highest value of each channel where the dark channel is brightest.
 
-    The picture is made smaller first, to ``SEEN``: a square of 15 pixels then is a sixteenth of it, and what is
-    white and smaller, such as a house, is not taken for haze. (He's pictures had 600 pixels a side.)
+    The picture is made smaller first, to ``SEEN``: a square of 15 pixels then is a sixteenth of it, and what
+    is white and smaller, such as a house, is not taken for haze. (He's pictures had 600 pixels a side.)
 
     Args:
         pixels: [H, W, C] in [0, 1].
