@@ -12,10 +12,20 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# Puts the pipes' ends where the protocol wants them (by way of places neither can be in), and becomes the
+# browser; a shell could not: some know descriptors up to 9 only.
+BECOME = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(ends[0], 3)
+os.dup2(ends[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 PATIENCE = 60  # seconds for any answer; a busy machine starts a browser in ten
 
 
@@ -44,10 +54,9 @@ class Browser:
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
             f"--user-data-dir={folder}",
         ]  # fmt: skip
-        # The shell puts the pipes' ends where the protocol wants them, and becomes the browser.
-        line = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
+        ends = [str(to_browser), str(from_browser)]
         self._process = subprocess.Popen(
-            ["sh", "-c", line, "sh", browser_here(), *options, "about:blank"],
+            [sys.executable, "-S", "-c", BECOME, *ends, browser_here(), *options, "about:blank"],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -58,6 +67,14 @@ class Browser:
         self._events: list[dict] = []
         self.requests: list[str] = []
         self.complaints: list[str] = []
+        try:
+            self._attach()
+        except BaseException:
+            self.close()
+            raise
+
+    def _attach(self) -> None:
+        """Finds the browser's page and asks to be told what happens in it."""
         pages = self.send("Target.getTargets")["targetInfos"]
         target = next(one["targetId"] for one in pages if one["type"] == "page")
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]

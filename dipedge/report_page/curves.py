@@ -87,7 +87,7 @@ def charts(result: FitResult) -> str:
     parts, stops = result.history.parts(), chosen_steps(result)
     last = max(len(part) for part in parts)
     every = -(-len(result.history) // MOST_POINTS)
-    words = "Loss" if every == 1 else f"Loss (every {every}th step is drawn)"
+    words = "Loss" if every == 1 else f"Loss (one step in {every} is drawn)"
     drawn = [("loss", words, [_losses(part, every) for part in parts])]
     if len(result.history.steps_measured):
         drawn.append(("psnr", "PSNR in dB", [_measured(part, part.psnr) for part in parts]))
