@@ -5,7 +5,8 @@ I is the hazy picture, J the clear one, t the share of J's light that arrives (t
 given, float64 included; fits are described in ``tasks.haze``.
 
 Sources: He, Sun, Tang, "Single Image Haze Removal Using Dark Channel Prior" (2009), and "Guided Image
-Filtering" (2013); He, Sun, "Fast Guided Filter" (2015). Window, share, radius and eps are those of the
+Filtering" (2013); He, Sun, "Fast Guided Filter" (2015); Meng and others, "Efficient Image Dehazing with
+Boundary Constraint and Contextual Regularization" (2013). Window, share, radius and eps are those of the
 published Double-DIP (Gandelsman, Shocher, Irani, 2019).
 """
 
@@ -16,10 +17,13 @@ import math
 import numpy as np
 
 WINDOW = 15  # side of the dark channel's squares, pixels
+SEEN = 256  # longest side of the picture whose dark channel is looked at
 BRIGHTEST = 1e-4  # share of the pixels, those of the brightest dark channel, that show the airlight
 RADIUS, EPS = 50, 1e-4  # of the guided filter: half its window in pixels, and what counts as flat
 PUBLISHED_SIDE = 1024  # about the longest side of the pictures that radius was published with
 LEAST_TRANSMISSION = 0.1  # below it noise would be amplified more than tenfold
+MARGIN = 0.01  # how far a bounded transmission keeps J from black and white, so that 8 bits tell it from them
+REACH = 3  # side of the squares, in pixels of the fit, that share the bound of one of their pixels
 
 
 def dark_channel(pixels: np.ndarray, window: int = WINDOW) -> np.ndarray:
@@ -46,11 +50,15 @@ def dark_channel(pixels: np.ndarray, window: int = WINDOW) -> np.ndarray:
 def airlight(pixels: np.ndarray, window: int = WINDOW, share: float = BRIGHTEST) -> np.ndarray:
     """The haze's colour [C]: the highest value of each channel where the dark channel is brightest.
 
+    The picture is made smaller first, to ``SEEN``: a square of 15 pixels then is a sixteenth of it, and what
+    is white and smaller, such as a house, is not taken for haze. (He's pictures had 600 pixels a side.)
+
     Args:
         pixels: [H, W, C] in [0, 1].
         window: of the dark channel.
         share: of the pixels that are looked at; at least one is. Of equally bright ones the first are taken.
     """
+    pixels = resized(pixels, *reduced_size(*pixels.shape[:2], SEEN))
     count = max(1, int(pixels.shape[0] * pixels.shape[1] * share))
     brightest = np.argsort(-dark_channel(pixels, window).ravel(), kind="stable")[:count]
     return pixels.reshape(-1, pixels.shape[2])[brightest].max(axis=0)
@@ -161,21 +169,50 @@ def reduced_size(height: int, width: int, longest: int, least: int = 16) -> tupl
     return tuple(max(min(side, least), math.floor(side * ratio + 0.5)) for side in (height, width))
 
 
-def refined(transmission: np.ndarray, pixels: np.ndarray, longest: int) -> np.ndarray:
+def least_possible(pixels: np.ndarray, light: np.ndarray, margin: float = MARGIN) -> np.ndarray:
+    """The least t [H, W] with which J is a picture: below it J leaves [0, 1] ("boundary constraint").
+
+    A pixel that is far darker or brighter than the haze cannot have come through much of it.
+
+    Args:
+        pixels: [H, W, C].
+        light: A, [C] or [H, W, C].
+        margin: how far J keeps from 0 and 1, where the hazy pixel does.
+    """
+    darker = (light - pixels) / np.maximum(light - margin, 1e-3)
+    brighter = (pixels - light) / np.maximum(1 - margin - light, 1e-3)
+    return np.maximum(darker, brighter).max(axis=2).clip(0, 1)
+
+
+def refined(
+    transmission: np.ndarray, pixels: np.ndarray, longest: int, light: np.ndarray | None = None
+) -> np.ndarray:
     """A transmission [h, w] with the edges of a picture [H, W, C] that may be larger: [H, W] in [.1, 1].
 
     The guided filter's coefficients are slow over the picture, so they are found at ``longest`` pixels a side
     at most and enlarged; only then the full picture comes in ("Fast Guided Filter"). Two dozen megapixels so
     need no more memory than a handful of copies of the picture. In a picture larger than the published ones
     the window is the same share of it as it was of those.
+
+    Args:
+        transmission: as a fit has it.
+        pixels: the hazy picture.
+        longest: side of the largest picture that coefficients are found of.
+        light: A, [C] or [H, W, C], if t is to be kept so high that J stays inside [0, 1]: around a pixel too
+            (before the filter), or all pixels beyond the bound would come out alike.
     """
     full, size = pixels.shape[:2], reduced_size(*pixels.shape[:2], longest)
+    small, values = resized(pixels, *size), resized(transmission, *size)
+    if light is not None:
+        bound = least_possible(small, resized(light, *size) if light.ndim == 3 else light, 0.0)
+        values = np.maximum(values, -dark_channel(-bound[..., None], REACH))
     radius = max(1, round(RADIUS * max(size) / min(max(full), PUBLISHED_SIDE)))
-    guide, values = resized(pixels, *size), resized(transmission, *size)
-    slope, offset = guided_coefficients(guide, values, min(radius, RADIUS))
+    slope, offset = guided_coefficients(small, values, min(radius, RADIUS))
     found = resized(offset.astype(pixels.dtype), *full)
     for channel in range(pixels.shape[2]):
         found += resized(slope[..., channel].astype(pixels.dtype), *full) * pixels[..., channel]
+    if light is not None:
+        found = np.maximum(found, least_possible(pixels, light))
     return found.clip(LEAST_TRANSMISSION, 1)
 
 

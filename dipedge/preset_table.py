@@ -165,8 +165,8 @@ TABLE: dict[tuple[str, str, str], Row] = {
     ("activate", "", "dip"): Row(
         _dip(ACTIVATION_NET, 0.03), 3100, "DIP code, activation maximization", 0.001
     ),
-    ("dehaze", "", "dip"): _haze("dip", 3, Noise(8, centred=True), Meshgrid(4), 1 / 30),
     ("dehaze", "", "pip"): _haze("pip", 1, Fourier(), Fourier(), 0.0),
+    ("dehaze", "", "dip"): _haze("dip", 3, Noise(8, centred=True), Meshgrid(4), 1 / 30),
     ("flash", "", "dip"): Row(_dip(Hourglass(), 0.0, GivenImage(3)), 601, "DIP code, flash/no-flash", 0.1),
     # Frequencies 1, 2, 4 .. 128. The published net resamples by cubic convolution and learns offsets at its
     # convolutions; this is the plain one of all other tasks, in the published width and depth.

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
+from dipedge.networks import ResNet, UNet
 from dipedge.optimisers import Adam, Muon, Optimiser
 from dipedge.preset_table import TABLE, Row
-from dipedge.priors import Fourier, HazePriors, Prior, dip, pip
+from dipedge.priors import Fourier, GivenImage, HazePriors, Prior, dip, pip, pixels, resnet, unet
 from dipedge.stopping import MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import Dehaze, SuperResolve, Task
 from dipedge.variance import VarianceWindow
 
 QUALITIES = ("paper", "balanced", "fast")
+# What the papers compare with, by name; they take the steps of the nearest row (docs/priors.md).
+OTHERS = ("unet", "resnet", "pixels", "tv")
+OTHER_NETWORKS_RATE = 0.001  # DIP code, inpainting of the library, for its U-Net and its ResNet
+# Weight of the total variation, chosen on examples/: docs/priors.md. For noise that of sigma 25.
+TV_WEIGHT = {"superresolve": 0.02, "inpaint": 0.003}
+TV_WEIGHT_OF_NOISE = 0.15
 # Steps for each further frame of a stream: at 128 x 128 a static scene then reaches after 20 frames what
 # no single frame gives (29.3 dB against 27.5, measured with the published code).
 FRAME_STEPS = 30
@@ -54,7 +61,8 @@ def preset(
 
     Args:
         task: its description; super-resolution x2 and x3 take the x4 row.
-        prior: None or "pip", "dip"; None takes the first that ``regime`` has, nearly always "pip". A
+        prior: None or "pip", "dip"; None takes the first that ``regime`` has, nearly always "pip". Or what
+            the papers compare with: "unet", "resnet", "pixels" (no prior) and "tv" (total variation). A
             ``Prior`` is taken as it is, with the steps, learning rate, average and backtracking of the
             nearest row (Fourier features: pip, anything else: dip) - but one that *equals* the plain
             ``dip()`` or ``pip()`` is taken as that word: the row's own perturbation, upsampling, skips and
@@ -76,12 +84,14 @@ def preset(
     """
     if quality not in QUALITIES:
         raise InputError(f"quality is {quality!r}; it must be one of {', '.join(QUALITIES)}")
+    if isinstance(prior, str) and prior in OTHERS:
+        prior = _compared(task, prior, _row(task, None, regime))
     row = _row(task, prior, regime)
     plain = not isinstance(prior, Prior | HazePriors) or prior in (dip(), pip())
     _check_parts(task, row.prior, row.prior if plain else prior)
     published = Preset(
         prior=row.prior if plain else prior,
-        optimiser=row.other or Adam(row.learning_rate),
+        optimiser=row.other or Adam(_rate(row, prior)),
         steps=row.steps,
         average=row.average,
         stop=MaxSteps(row.steps),
@@ -89,10 +99,25 @@ def preset(
         source=row.source,
     )
     if isinstance(task, Dehaze):
-        published = replace(published, prior=_passes(task, published.prior, steps))
+        return _dehazing(published, plain, quality, steps, known=task.airlight is not None)
     if quality == "paper" or (quality == "balanced" and steps is not None):
         return published
     return _ours(published, row, quality)
+
+
+def _compared(task: Task, word: str, row: Row) -> Prior:
+    """One of ``OTHERS``; not where z is a picture of the user's, or several nets are fitted together."""
+    if isinstance(row.prior, HazePriors) or isinstance(row.prior.encoding, GivenImage):
+        raise InputError(f"prior is {word!r}, which task {task.name!r} cannot have")
+    if word == "tv":
+        return pixels(TV_WEIGHT.get(task.name, TV_WEIGHT_OF_NOISE))
+    return {"unet": unet, "resnet": resnet, "pixels": pixels}[word]()
+
+
+def _rate(row: Row, prior: Prior | HazePriors | str | None) -> float:
+    """Adam's: the row's, or less where the network takes no more."""
+    other = isinstance(prior, Prior) and isinstance(prior.network, UNet | ResNet)
+    return min(row.learning_rate, OTHER_NETWORKS_RATE) if other else row.learning_rate
 
 
 def regimes(task: Task) -> list[str]:
@@ -105,17 +130,6 @@ def _check_parts(task: Task, usual: Prior | HazePriors, prior: Prior | HazePrior
     if isinstance(prior, HazePriors) != isinstance(usual, HazePriors):
         wanted = "HazePriors" if isinstance(usual, HazePriors) else "a Prior"
         raise InputError(f"prior is a {type(prior).__name__}; task {task.name!r} takes {wanted}")
-
-
-def _passes(task: Dehaze, priors: HazePriors, steps: int | None) -> HazePriors:
-    """The priors with passes that fill ``steps``.
-
-    An airlight that is given is only begun from, in every pass; that of the dark channel is held in the first
-    (both as published).
-    """
-    if task.airlight is not None and priors.airlight is not None:
-        priors = replace(priors, learned=(True,) * len(priors.learned))
-    return priors if steps is None else priors.over(steps)
 
 
 def _row(task: Task, prior: Prior | HazePriors | str | None, regime: str | None) -> Row:
@@ -140,7 +154,8 @@ def _row(task: Task, prior: Prior | HazePriors | str | None, regime: str | None)
         if name == word:
             return row
     where = task.name if regime is None or isinstance(task, SuperResolve) else f"{task.name}, {regime}"
-    raise InputError(f"prior is {prior!r}; for {where} it must be a Prior or one of {', '.join(names)}")
+    known = ", ".join((*names, *OTHERS))
+    raise InputError(f"prior is {prior!r}; for {where} it must be a Prior or one of {known}")
 
 
 def _word(prior: Prior | HazePriors | str | None, names: list[str]) -> str:
@@ -199,3 +214,35 @@ def _ours(published: Preset, row: Row, quality: str) -> Preset:
 
 def _all_pointwise(prior: Prior) -> bool:
     return all(level.kernel_down == level.kernel_up == 1 for level in prior.network.levels)
+
+
+# Measured in docs/dehazing.md: the transmission is there after a few hundred steps at ten times the published
+# rate; more of them, a learned airlight or a second pass were no nearer to the truth.
+_DEHAZING_STEPS = {"balanced": 300, "fast": 150}
+
+
+def _dehazing(published: Preset, plain: bool, quality: str, steps: int | None, known: bool) -> Preset:
+    """The settings of dehazing; passes always fill the steps that will be made.
+
+    Args:
+        published: the row's.
+        plain: whether the priors are the row's own; those of the user keep their passes, and say how many
+            steps are made.
+        quality: as ``preset`` takes it.
+        steps: as ``preset`` takes it.
+        known: whether an airlight was given. As published it is learned in every pass then, from the given
+            one; ours holds it.
+    """
+    priors, rate, source = published.prior, published.optimiser, published.source
+    if quality != "paper":
+        rate, source = Adam(0.01), f"ours, from: {source}"
+    if not plain:
+        count = priors.pass_steps * len(priors.learned)
+    elif quality == "paper":
+        count = published.steps
+        priors = replace(priors, learned=(True,) * len(priors.learned)) if known else priors
+    else:
+        count = _DEHAZING_STEPS[quality]
+        priors = replace(priors, airlight=None, learned=(False,))
+    priors = priors.over(count if steps is None else steps)
+    return replace(published, prior=priors, optimiser=rate, steps=count, stop=MaxSteps(count), source=source)

@@ -31,6 +31,13 @@ def test_the_airlight_is_the_brightest_colour_where_the_dark_channel_is_brightes
     np.testing.assert_array_equal(haze.airlight(pixels), (0.7, 0.8, 0.9))
 
 
+def test_a_white_house_in_a_large_picture_is_no_haze():
+    pixels = np.full((600, 800, 3), 0.6) - 0.2 * random_picture(600, 800)
+    pixels[:200] = (0.6, 0.65, 0.7)
+    pixels[400:430, 500:530] = 0.95
+    np.testing.assert_allclose(haze.airlight(pixels), (0.6, 0.65, 0.7), rtol=0, atol=1e-12)
+
+
 def test_the_airlight_of_a_tiny_picture_looks_at_one_pixel():
     pixels = random_picture(16, 16)
     brightest = np.argmax(haze.dark_channel(pixels))
@@ -124,6 +131,28 @@ def test_a_refined_transmission_stays_between_a_tenth_and_one():
     found = haze.refined(2 * ramp[::2, ::2] - 0.5, ramp[..., None], 200)
     assert found.shape == (40, 200) and found.min() == 0.1 and found.max() == 1
     np.testing.assert_allclose(found[:, 100], 0.5, atol=0.02)
+
+
+def test_the_least_possible_transmission_is_where_the_clear_picture_leaves_its_range():
+    pixels, light = random_picture(20, 24), np.array([0.4, 0.5, 0.95])
+    least = haze.least_possible(pixels, light, margin=0.0)
+    assert least.min() >= 0 and least.max() <= 1
+    share = least[..., None]
+    at_bound = (pixels - (1 - share) * light) / share
+    assert at_bound.min() > -1e-12 and at_bound.max() < 1 + 1e-12
+    below = (pixels - (1 - 0.99 * share) * light) / (0.99 * share)
+    assert ((below < 0) | (below > 1)).any(axis=2).all()
+
+
+def test_a_bounded_transmission_clips_nothing():
+    pixels, light = 0.01 + 0.98 * random_picture(40, 50), np.array([0.7, 0.75, 0.8])
+    low = np.full((20, 25), 0.1)
+    free, bounded = haze.refined(low, pixels, 64), haze.refined(low, pixels, 64, light)
+    clipped = [haze.cleared(pixels, share, light) for share in (free, bounded)]
+    assert ((clipped[0] == 0) | (clipped[0] == 1)).mean() > 0.3
+    assert clipped[1].min() >= haze.MARGIN - 1e-9 and clipped[1].max() <= 1 - haze.MARGIN + 1e-9
+    spread = np.broadcast_to(light, pixels.shape)
+    np.testing.assert_allclose(haze.refined(low, pixels, 64, spread), bounded, atol=1e-12)
 
 
 @pytest.mark.parametrize("longest", [400, 200, 100])

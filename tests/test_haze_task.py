@@ -9,6 +9,7 @@ from PIL import Image
 import dipedge as de
 from dipedge import haze
 from dipedge.errors import EngineError, InputError
+from dipedge.images import open_image
 from dipedge.priors import Fourier, HazePriors, Hourglass, Level, Meshgrid, Noise, Prior
 from dipedge.tasks import Dehaze
 from tests.conftest import smooth_picture
@@ -40,9 +41,8 @@ def hazy_picture(*size, **options):
 @pytest.mark.parametrize("prior", ["dip", "pip"])
 def test_dehazing_brings_a_hazy_picture_nearer_to_the_clear_one(engine, prior):
     pixels, clear, transmission = hazy_scene()
-    result = de.restore(
-        pixels, de.Dehaze(), prior=prior, engine=engine, steps=60, learning_rate=0.01, threads=1
-    )
+    task = de.Dehaze(airlight=(0.85, 0.85, 0.85))  # no place in it shows its haze alone
+    result = de.restore(pixels, task, prior=prior, engine=engine, steps=60, threads=1)
     assert result.image.shape == clear.shape and result.image.dtype == np.float32
     assert de.psnr(result.image, clear) > de.psnr(pixels, clear) + 2
     found = result.parts["transmission"]
@@ -62,11 +62,26 @@ def test_picture_transmission_and_airlight_explain_the_hazy_picture():
     np.testing.assert_allclose(again[inside], pixels[inside], rtol=0, atol=1e-5)
 
 
+def test_nothing_is_clipped_unless_it_was_or_the_published_way_is_asked_for():
+    pixels = hazy_picture()
+    for keep_range in (True, False):
+        task = de.Dehaze(airlight=(0.7, 0.7, 0.7), keep_range=keep_range)  # too dark: J leaves the range
+        image = de.restore(np.rint(pixels * 255).astype(np.uint8), task, **OPTIONS).image
+        clipped = ((image == 0) | (image == 255)).mean()
+        assert clipped == 0 if keep_range else clipped > 0.01
+
+
+def test_a_reference_is_compared_with_the_clear_picture_on_the_way():
+    pixels, clear, _ = hazy_scene(100, 130)
+    result = de.restore(pixels, de.Dehaze(longest=64), reference=clear, **OPTIONS)
+    assert result.history.psnr[-1] == pytest.approx(de.psnr(result.image, clear), abs=1e-3)
+
+
 def test_a_large_picture_is_fitted_small_and_answered_at_its_size():
     pixels = hazy_picture(150, 210)
     with de.Session(de.Dehaze(longest=64), **OPTIONS) as session:
         result = session.fit(pixels)
-        assert session.state("output")["output"].shape == (46, 64, 7)
+        assert session.state()["output"].shape == (46, 64, 7)
     assert result.image.shape == (150, 210, 3)
     assert result.parts["transmission"].shape == (150, 210)
 
@@ -106,7 +121,7 @@ def test_a_stored_dehazing_goes_on_bit_for_bit(tmp_path, engine):
         expected = session.push(frames[1], steps=2)
     with de.Session.load(tmp_path / "scene.safetensors", threads=1) as loaded:
         assert loaded.task == de.Dehaze(airlight=(0.8, 0.85, 0.9))
-        assert loaded.prior == replace(PRIORS, learned=(True, True))
+        assert loaded.prior == PRIORS
         found = loaded.push(frames[1], steps=2)
     np.testing.assert_array_equal(found.image, expected.image)
     assert found.loss == expected.loss
@@ -145,7 +160,20 @@ def test_the_published_settings_are_in_the_table(name):
         assert isinstance(priors.transmission.encoding, Fourier)
 
 
-def test_a_known_airlight_is_begun_from_and_learned_in_every_pass():
+@pytest.mark.parametrize(("quality", "steps"), [("balanced", 300), ("fast", 150)])
+def test_our_settings_hold_the_airlight_through_one_short_pass(quality, steps):
+    for name in ("dip", "pip"):
+        chosen = de.preset(de.Dehaze(), name, quality)
+        assert (chosen.steps, chosen.optimiser.learning_rate) == (steps, 0.01)
+        assert (chosen.prior.learned, chosen.prior.pass_steps) == ((False,), steps)
+        assert chosen.prior.airlight is None
+    assert de.preset(de.Dehaze(), quality=quality).prior.name == "pip"
+    own = de.preset(de.Dehaze(), PRIORS, quality)
+    assert own.prior == PRIORS and own.steps == 6
+    assert de.preset(de.Dehaze(), PRIORS, quality, steps=10).prior == replace(PRIORS, pass_steps=5)
+
+
+def test_a_known_airlight_is_begun_from_and_learned_in_every_published_pass():
     assert de.preset(de.Dehaze(airlight=(0.5, 0.6, 0.7)), "dip", "paper").prior.learned == (True, True)
     light = np.array([0.5, 0.6, 0.7], np.float32)
     np.testing.assert_array_equal(de.Dehaze(airlight=(0.5, 0.6, 0.7)).airlight_of(hazy_picture()), light)
@@ -226,9 +254,9 @@ def test_triton_says_who_can():
 def test_the_command_writes_the_clear_picture_and_the_transmission(run):
     Image.fromarray(np.rint(hazy_picture() * 255).astype(np.uint8)).save("hazy.png")
     files = ("-o", "out.png", "--transmission", "share.png")
-    assert run("dehaze", "hazy.png", *files, "--airlight", "0.8,0.85,0.9", "--longest", 64)[0] == 0
-    assert Image.open("out.png").size == Image.open("share.png").size == (64, 48)
-    assert Image.open("share.png").mode == "L"
+    assert run("dehaze", "hazy.png", *files, "--airlight", "0.8,0.85,0.9", "--longest", 64, "--clip")[0] == 0
+    assert open_image("out.png").size == open_image("share.png").size == (64, 48)
+    assert open_image("share.png").mode == "L"
 
 
 @pytest.mark.parametrize(

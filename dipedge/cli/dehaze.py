@@ -26,7 +26,10 @@ def dehaze(
     airlight: Annotated[
         str | None, typer.Option(metavar="R,G,B", help="The haze's colour, each 0..1; default: found.")
     ] = None,
+    clip: Annotated[
+        bool, typer.Option("--clip", help="As published: shadows and lights may lose their detail.")
+    ] = False,
     longest: Annotated[int, typer.Option(help="Longest side of the fit, pixels; the answer is full.")] = 512,
 ) -> Dehaze:
     """Removes haze."""
-    return Dehaze(_colour(airlight), longest)
+    return Dehaze(_colour(airlight), longest, keep_range=not clip)

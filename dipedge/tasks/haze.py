@@ -33,6 +33,8 @@ class Dehaze(BaseTask):
         airlight: the haze's colour (one value for each channel, in [0, 1]) if known; None takes what the
             picture's dark channel says. See the preset for whether it is held or only begun from.
         longest: sides of the picture that is fitted are at most so long, 64 or more pixels. Published: 800.
+        keep_range: whether t is raised where a lower one would leave J outside [0, 1] ("boundary
+            constraint"). As published it is not, and J is clipped: shadows and lights lose their detail.
 
     Raises:
         InputError: a value outside its range.
@@ -40,6 +42,7 @@ class Dehaze(BaseTask):
 
     airlight: tuple[float, ...] | None = None
     longest: int = 512
+    keep_range: bool = True
     name: ClassVar[str] = "dehaze"
     pieces: ClassVar[bool] = False  # tiles would each find an airlight of their own
 
@@ -88,8 +91,9 @@ class Dehaze(BaseTask):
     def answer(self, estimate: np.ndarray, pixels: np.ndarray) -> Answer:
         """J of the full picture [H, W, C]; parts "transmission" [H, W] and "airlight" [H, W, C]."""
         channels = pixels.shape[2]
-        transmission = haze.refined(estimate[..., channels], pixels, self.longest)
         light = haze.resized(estimate[..., channels + 1 :], *pixels.shape[:2])
+        bound = light if self.keep_range else None
+        transmission = haze.refined(estimate[..., channels], pixels, self.longest, bound)
         image = haze.cleared(pixels, transmission, light)
         return Answer(image, {"transmission": transmission, "airlight": light})
 
