@@ -127,8 +127,8 @@ class TorchProgram:
         if mask is not None:
             self._mask = self._tensor(mask)
         if self._objective is not None:
+            self._objective.to(self._device, self._dtype)  # first: what it makes of the target is kept in it
             self._objective.set_target(target)
-            self._objective.to(self._device, self._dtype)
         self._target, self._new_target = self._picture(target), True
 
     def set_input(self, z: np.ndarray) -> None:
