@@ -6,8 +6,8 @@
 
 The DIP paper's figure "Learning curves for the reconstruction task": a network that can fit anything still
 fits pictures much sooner than noise. Nothing but the mean squared difference is minimised: z is not
-perturbed, no output is averaged, and every fit has the same optimiser, Adam with a rate of 0.01. The picture
-is cropped at its centre.
+perturbed, no output is averaged, and every fit has the same optimiser, Adam with the rate --rate (0.01). The
+picture is cropped at its centre.
 """
 
 from __future__ import annotations
@@ -60,11 +60,13 @@ def marks(steps: int) -> list[int]:
     return sorted({round(step) for step in np.geomspace(1, steps, POINTS)})
 
 
-def curve(prior: de.Prior, target: np.ndarray, steps: int, engine: str, seed: int) -> tuple[str, list[float]]:
-    """The engine, and the loss at each of ``marks``."""
+def curve(
+    prior: de.Prior, target: np.ndarray, steps: int, engine: str, seed: int, rate: float = 0.01
+) -> tuple[str, list[float]]:
+    """The engine, and the loss at each of ``marks``; ``rate`` is Adam's."""
     still = replace(prior, perturbation=0.0)
     chosen = engine_for(engine, still, de.Denoise())
-    settings = Settings(de.Adam(0.01), average=0.0, seed=seed, precision="auto")
+    settings = Settings(de.Adam(rate), average=0.0, seed=seed, precision="auto")
     program = chosen.compile(still, de.Denoise(), target.shape, settings)
     program.set_target(target)
     losses = []
@@ -78,12 +80,14 @@ def curve(prior: de.Prior, target: np.ndarray, steps: int, engine: str, seed: in
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     """All fits, a line for each, and what the drawing needs to say of them."""
     report = {"picture": options.picture.name, "size": options.size, "steps": marks(options.steps)}
-    report |= {"seed": options.seed, "optimiser": "Adam, 0.01", "priors": {}}
+    report |= {"seed": options.seed, "optimiser": f"Adam, {options.rate:g}", "priors": {}}
     wanted = targets(options.picture, options.size)
     for name in options.priors:
         losses = {}
         for word, target in wanted.items():
-            used, losses[word] = curve(PRIORS[name](), target, options.steps, options.engine, options.seed)
+            used, losses[word] = curve(
+                PRIORS[name](), target, options.steps, options.engine, options.seed, options.rate
+            )
             print(
                 f"{name:7} {word:28} {losses[word][-1]:.5f} after {options.steps} steps ({used})", flush=True
             )
@@ -95,10 +99,13 @@ def draw(report: dict[str, Any], file: IO[bytes]) -> None:
     """A panel per prior, a line per target, as SVG; equal results give equal bytes."""
     import matplotlib.style
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
     priors, steps = report["priors"], report["steps"]
     columns = COLUMNS.get(len(priors), 3)
     rows = ceil(len(priors) / columns)
+    # What every fit begins at; the first steps jump beyond, which is not what is to be seen.
+    highest = max(losses[0] for fits in priors.values() for losses in fits["losses"].values())
     with matplotlib.style.context("default"), matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 2.1 * rows), layout="constrained")
         panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
@@ -108,7 +115,8 @@ def draw(report: dict[str, Any], file: IO[bytes]) -> None:
                 axes.plot(steps, losses, color=colour, label=word)
             axes.set_xscale("log")
             axes.set_xlim(1, steps[-1])
-            axes.set_ylim(0, max(max(values) for values in fits["losses"].values()) * 1.05)
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.set_ylim(0, 1.2 * highest)
             axes.grid(color="#e6e6e6", linewidth=0.6)
         for axes in panels[len(priors) :]:
             axes.remove()
@@ -129,6 +137,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--priors", nargs="+", choices=PRIORS, default=["dip", "pip", "unet", "resnet"])
     parser.add_argument("--engine", default="auto")
+    parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--drawn", type=Path, help="an earlier result, instead of new fits")

@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
+from dipedge.networks import ResNet, UNet
 from dipedge.optimisers import Adam, Muon, Optimiser
 from dipedge.preset_table import TABLE, Row
-from dipedge.priors import Fourier, HazePriors, Prior, dip, pip
+from dipedge.priors import Fourier, GivenImage, HazePriors, Prior, dip, pip, pixels, resnet, unet
 from dipedge.stopping import MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import Dehaze, SuperResolve, Task
 from dipedge.variance import VarianceWindow
 
 QUALITIES = ("paper", "balanced", "fast")
+# What the papers compare with, by name; they take the steps of the nearest row (docs/priors.md).
+OTHERS = ("unet", "resnet", "pixels", "tv")
+OTHER_NETWORKS_RATE = 0.001  # DIP code, inpainting of the library, for its U-Net and its ResNet
+# Weight of the total variation, chosen on examples/: docs/priors.md. For noise that of sigma 25.
+TV_WEIGHT = {"superresolve": 0.02, "inpaint": 0.003}
+TV_WEIGHT_OF_NOISE = 0.15
 # Steps for each further frame of a stream: at 128 x 128 a static scene then reaches after 20 frames what
 # no single frame gives (29.3 dB against 27.5, measured with the published code).
 FRAME_STEPS = 30
@@ -54,7 +61,8 @@ def preset(
 
     Args:
         task: its description; super-resolution x2 and x3 take the x4 row.
-        prior: None or "pip", "dip"; None takes the first that ``regime`` has, nearly always "pip". A
+        prior: None or "pip", "dip"; None takes the first that ``regime`` has, nearly always "pip". Or what
+            the papers compare with: "unet", "resnet", "pixels" (no prior) and "tv" (total variation). A
             ``Prior`` is taken as it is, with the steps, learning rate, average and backtracking of the
             nearest row (Fourier features: pip, anything else: dip) - but one that *equals* the plain
             ``dip()`` or ``pip()`` is taken as that word: the row's own perturbation, upsampling, skips and
@@ -76,12 +84,14 @@ def preset(
     """
     if quality not in QUALITIES:
         raise InputError(f"quality is {quality!r}; it must be one of {', '.join(QUALITIES)}")
+    if isinstance(prior, str) and prior in OTHERS:
+        prior = _compared(task, prior, _row(task, None, regime))
     row = _row(task, prior, regime)
     plain = not isinstance(prior, Prior | HazePriors) or prior in (dip(), pip())
     _check_parts(task, row.prior, row.prior if plain else prior)
     published = Preset(
         prior=row.prior if plain else prior,
-        optimiser=row.other or Adam(row.learning_rate),
+        optimiser=row.other or Adam(_rate(row, prior)),
         steps=row.steps,
         average=row.average,
         stop=MaxSteps(row.steps),
@@ -93,6 +103,21 @@ def preset(
     if quality == "paper" or (quality == "balanced" and steps is not None):
         return published
     return _ours(published, row, quality)
+
+
+def _compared(task: Task, word: str, row: Row) -> Prior:
+    """One of ``OTHERS``; not where z is a picture of the user's, or several nets are fitted together."""
+    if isinstance(row.prior, HazePriors) or isinstance(row.prior.encoding, GivenImage):
+        raise InputError(f"prior is {word!r}, which task {task.name!r} cannot have")
+    if word == "tv":
+        return pixels(TV_WEIGHT.get(task.name, TV_WEIGHT_OF_NOISE))
+    return {"unet": unet, "resnet": resnet, "pixels": pixels}[word]()
+
+
+def _rate(row: Row, prior: Prior | HazePriors | str | None) -> float:
+    """Adam's: the row's, or less where the network takes no more."""
+    other = isinstance(prior, Prior) and isinstance(prior.network, UNet | ResNet)
+    return min(row.learning_rate, OTHER_NETWORKS_RATE) if other else row.learning_rate
 
 
 def regimes(task: Task) -> list[str]:
@@ -129,7 +154,8 @@ def _row(task: Task, prior: Prior | HazePriors | str | None, regime: str | None)
         if name == word:
             return row
     where = task.name if regime is None or isinstance(task, SuperResolve) else f"{task.name}, {regime}"
-    raise InputError(f"prior is {prior!r}; for {where} it must be a Prior or one of {', '.join(names)}")
+    known = ", ".join((*names, *OTHERS))
+    raise InputError(f"prior is {prior!r}; for {where} it must be a Prior or one of {known}")
 
 
 def _word(prior: Prior | HazePriors | str | None, names: list[str]) -> str:

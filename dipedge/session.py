@@ -63,7 +63,7 @@ class Session:
         preset: which of the published settings, where a task has several: "text", "large-hole",
             "large-hole-6", "large-hole-4", "large-hole-2" or "half" of inpainting; see ``presets.preset``.
         measure_every: steps between looks at ``fit``'s reference, 1 for every step; None for a hundredth of
-            those a fit can take, 20 at most: under a fiftieth of a usual fit's time (``measure.py``).
+            those a fit can take, 20 at most, which adds a twentieth to its time or less (``measure.py``).
 
     Attributes:
         result: the last ``FitResult``, or a list of them for a list of pictures. After a KeyboardInterrupt

@@ -192,6 +192,13 @@ def test_features_that_are_not_finite_are_refused():
         inversion(model, "0", picture())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_scripted_module_is_refused():
+    model = torch.jit.script(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU()).eval())
+    with pytest.raises(InputError, match="layer '0' cannot be looked into"):
+        inversion(model, "0", picture())
+
+
 def test_missing_memory_is_no_fault_of_the_size():
     class Hungry(nn.Module):
         def __init__(self):

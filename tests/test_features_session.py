@@ -108,6 +108,15 @@ def test_a_unit_that_is_not_there_is_found_before_the_first_step():
     assert steps == []
 
 
+def test_the_next_frame_of_a_stream_is_inverted_from_where_the_last_ended(engine, picture):
+    task = de.InvertFeatures(edges(), "2", size=32, multiple=16)
+    with de.Session(task, engine=engine, **options()) as session:
+        first = session.push(picture(32, 32))
+        second = session.push(np.roll(picture(32, 32), 1, axis=1), steps=1)
+        scratch = session.fit(np.roll(picture(32, 32), 1, axis=1)).history[0]
+    assert first.loss < second.loss < scratch
+
+
 def test_the_published_nets_stand_in_the_table():
     invert = de.preset(de.InvertFeatures(edges(), "0"), quality="paper")
     activate = de.preset(de.MaximizeActivation(edges(), "0", 1), quality="paper")

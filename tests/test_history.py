@@ -282,3 +282,11 @@ def test_of_a_task_that_makes_its_answer_of_the_estimate_the_answer_is_measured(
     rows, columns = slice(tile.top, tile.top + tile.height), slice(tile.left, tile.left + tile.width)
     alone = opened(task=de.Enhance(0.5), steps=3).fit(image[rows, columns], reference=clean[rows, columns])
     np.testing.assert_array_equal(part.psnr, alone.history.psnr)
+
+
+def test_of_a_fit_of_another_size_than_its_answer_the_answer_is_measured(opened, noisy):
+    pytest.importorskip("torch")
+    image, clean = noisy(48, 80)
+    hazy = de.Dehaze(airlight=(0.8, 0.9, 1.0), longest=64)
+    found = opened(task=hazy, prior=None, engine="torch", steps=2).fit(image, reference=clean)
+    assert found.psnr == de.psnr(found.image, clean) == found.history.psnr[-1]

@@ -9,7 +9,7 @@ from dipedge.optimisers import Muon
 from dipedge.presets import QUALITIES, TABLE, preset
 from dipedge.priors import Fourier, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
 from dipedge.stopping import MaxSteps
-from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
+from dipedge.tasks import Dehaze, Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 
 TASKS = [Denoise(), RemoveJpeg(), *(SuperResolve(scale) for scale in (2, 3, 4, 8)), Inpaint(None)]
 
@@ -118,10 +118,18 @@ def test_every_row_cites_its_source():
 @pytest.mark.parametrize(
     ("task", "prior", "quality", "regime", "words"),
     [
-        (Denoise(), "unet", "balanced", None, "prior is 'unet'; for denoise .* pip, dip"),
+        (
+            Denoise(),
+            "vit",
+            "balanced",
+            None,
+            "prior is 'vit'; for denoise .* pip, dip, unet, resnet, pixels, tv",
+        ),
+        (FlashNoFlash(None), "unet", "balanced", None, "'unet', which task 'flash' cannot have"),
+        (Dehaze(), "tv", "balanced", None, "'tv', which task 'dehaze' cannot have"),
         (Inpaint(None), "dpi", "balanced", "half", "for inpaint, half it must be a Prior or one of pip, dip"),
-        (Inpaint(None), "pip", "balanced", "large-hole-4", "one of dip$"),
-        (FlashNoFlash(None), "pip", "balanced", None, "one of dip$"),
+        (Inpaint(None), "pip", "balanced", "large-hole-4", "one of dip, unet"),
+        (FlashNoFlash(None), "pip", "balanced", None, "one of dip, unet"),
         (Denoise(), 5, "balanced", None, "prior is 5"),
         (Denoise(), None, "best", None, "quality is 'best'; it must be one of paper, balanced, fast"),
         (Denoise(), None, "paper", "text", "preset is 'text'; denoise takes none"),
@@ -132,6 +140,15 @@ def test_every_row_cites_its_source():
 def test_unknown_words_are_refused_with_those_that_are_known(task, prior, quality, regime, words):
     with pytest.raises(InputError, match=words):
         preset(task, prior, quality, regime=regime)
+
+
+@pytest.mark.parametrize("word", ["unet", "resnet", "pixels", "tv"])
+@pytest.mark.parametrize("task", [Denoise(), SuperResolve(4), Inpaint(None)], ids=lambda task: task.name)
+def test_what_the_papers_compare_with_goes_by_name(task, word):
+    found = preset(task, word, "paper")
+    assert found.prior.name == word
+    assert found.steps == preset(task, "dip", "paper").steps
+    assert found.optimiser.learning_rate == (0.001 if word in ("unet", "resnet") else 0.01)
 
 
 def test_a_shallower_net_is_the_deep_one_sliced():

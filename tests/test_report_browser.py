@@ -206,9 +206,11 @@ def test_the_answers_step_is_marked_where_it_is_on_the_axis(page):
     # The dot lies on the line: the two are placed by different code, HTML and SVG.
     on_line = page.value(f"""(() => {{
         const line = document.querySelector(".psnr polyline"), point = line.points.getItem({STOP // 10 - 1});
-        return point.matrixTransform(line.getScreenCTM()).y;
+        const share = point.x / line.ownerSVGElement.viewBox.baseVal.width;
+        return [share, point.matrixTransform(line.getScreenCTM()).y];
     }})()""")
-    assert dot[1] + dot[3] / 2 == pytest.approx(on_line, abs=1.5)
+    assert dot[1] + dot[3] / 2 == pytest.approx(on_line[1], abs=1.5)
+    assert on_line[0] == pytest.approx(STOP / STEPS, abs=1e-4)
 
 
 def test_each_picture_of_a_page_has_its_own_slider(browser, pages):

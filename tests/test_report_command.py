@@ -63,10 +63,16 @@ def test_a_command_writes_a_report(run, truth):
     assert sorted(os.listdir()) == ["in.png", "out.html", "out.png", "truth.png"]
 
 
-@pytest.mark.parametrize(
-    "command", [("superresolve", "--scale", 2), ("enhance",), ("inpaint", "--mask", "in.png")]
-)
-def test_every_task_has_its_report(run, command):
+COMMANDS = (
+    ("jpeg",), ("superresolve", "--scale", 2), ("enhance",), ("inpaint", "--mask", "in.png"),
+    ("flash", "--flash", "other.png"), ("dehaze", "--airlight", "0.8,0.85,0.9", "--longest", 64),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_every_task_has_its_report(run, command, picture):
+    Image.fromarray(picture(48, 64)[::-1]).save("other.png")
+    Image.fromarray(picture(48, 64)).save("in.png")
     code, _, err = run(command[0], "in.png", "-o", "out.png", *command[1:], "--report", "out.html")
     assert (code, err) == (0, "")
     assert len(Page("out.html").every("img", "over")) == 1

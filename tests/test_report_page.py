@@ -228,6 +228,23 @@ def test_answers_of_another_shape_than_the_picture_stand_beside_it(tmp_path, pic
     assert page.every("input") == []
 
 
+def test_tasks_that_look_into_networks_have_their_pages(tmp_path, picture):
+    pytest.importorskip("torch")
+    from tests.test_features_session import edges, options
+
+    tasks = (
+        (de.InvertFeatures(edges(), "2", size=32, multiple=16), [picture(48, 40)]),
+        (de.MaximizeActivation(edges(), "2", 3, size=32), []),
+    )
+    for number, (task, image) in enumerate(tasks):
+        with de.Session(task, engine="torch", **options(steps=3)) as session:
+            result = session.fit(*image)
+        de.write_report(tmp_path / f"{number}.html", result, *image, session=session)
+        page = Page(tmp_path / f"{number}.html")
+        assert [len(told["points"].split()) for told in page.every("polyline")] == [3]
+        assert type(task).__name__ in page.source
+
+
 def test_an_identical_answer_has_a_page_though_its_psnr_is_infinite(tmp_path, picture):
     seen = np.array([1, 2])
     history = History(np.array([0.2, 0.0]), seen, np.array([np.inf, np.inf]), np.array([1.0, 1.0]))

@@ -158,7 +158,7 @@ def test_progress_is_called_after_every_step(engine, tiny_pip, picture):
         ({"threads": 0}, "threads is 0"),
         ({"engine": "warp"}, "engine is 'warp'; it must be one of"),
         ({"quality": "best"}, "quality is 'best'"),
-        ({"prior": "unet"}, "prior is 'unet'"),
+        ({"prior": "vit"}, "prior is 'vit'"),
         ({"prior": de.Prior(de.GivenImage(), de.Hourglass())}, "given image"),
         ({"task": "denoise"}, r"task is 'denoise'; it must be a description such as Denoise"),
         ({"task": de.Denoise}, "task is <class"),

@@ -183,6 +183,14 @@ def test_a_library_that_is_not_installed_costs_its_column_only(folder, tmp_path,
     assert "pip install bm3d; its licence is for non-commercial use only" in told[2]
 
 
+def test_a_method_with_an_engine_of_its_own_takes_it_whatever_is_asked_for(monkeypatch):
+    pytest.importorskip("torch")
+    prior = next(method for method in methods_of("sr4", []) if method.name == "no prior")
+    assert prior.engine("native", protocol("sr4").example_task, "paper", None) == "torch"
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "'torch' only" in prior.missing()
+
+
 def cell(picture: str, method: str, value: float, **more: str) -> Row:
     fitted = {"engine": "native", "quality": "paper", "precision": "auto", "seed": "0", "ensemble": "1"}
     more = (fitted if method in ("PIP", "DIP") else {}) | {"seconds": "2.0"} | more
@@ -251,6 +259,7 @@ def test_published_means_stand_beside_ours_only_where_all_their_pictures_were_ru
 @pytest.mark.parametrize("table", TABLES)
 def test_every_table_runs_from_the_command_line(table, tmp_path, capsys):
     pytest.importorskip("dipedge._native")
+    pytest.importorskip("torch")
     folder = tmp_path / "data" / "clip" if table == "video" else tmp_path / "data"
     folder.mkdir(parents=True)
     side = 128 if table == "sr8" else 64
@@ -262,7 +271,8 @@ def test_every_table_runs_from_the_command_line(table, tmp_path, capsys):
     assert main(words) == 0
     every = rows.read(tmp_path / "out" / f"tables_{table}.csv")
     fits = [row for row in every if row.engine]
-    assert len(fits) == (4 if table == "video" else 2)
+    assert len(fits) == {"video": 4, "denoise": 2, "inpaint50": 3}.get(table, 4)
+    assert {row.method for row in fits if row.engine == "torch"} <= {"TV", "no prior"}
     assert {row.threads for row in fits} == {"1"} and all(float(row.psnr) > 3 for row in every)
     streams = {row.method: row.steps for row in fits if table == "video"}
     if streams:  # the second frame: one step from scratch, or 30 from the first one's weights

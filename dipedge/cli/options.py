@@ -19,7 +19,10 @@ File = Annotated[str | None, typer.Option(metavar="FILE")]
 FIT: dict[str, tuple[Any, Any]] = {
     "prior": (
         Annotated[
-            str | None, typer.Option(metavar="pip|dip", help="The network; default: the task's first.")
+            str | None,
+            typer.Option(
+                metavar="pip|dip|unet|resnet|pixels|tv", help="What is fitted; default: the task's first."
+            ),
         ],
         None,
     ),

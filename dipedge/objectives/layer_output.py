@@ -98,7 +98,10 @@ class LayerOutput:
             raise _Reached(output)
 
         size = f"{shown.shape[2]} x {shown.shape[3]}"
-        hook = self._module.register_forward_hook(end)
+        try:
+            hook = self._module.register_forward_hook(end)
+        except RuntimeError as error:  # a scripted module, whose layers run outside Python
+            raise InputError(f"layer {self.layer!r} cannot be looked into: {error}") from error
         try:
             with as_constant(self._model):
                 self._model(shown)
