@@ -217,7 +217,8 @@ def _all_pointwise(prior: Prior) -> bool:
 
 
 # Measured in docs/dehazing.md: the transmission is there after a few hundred steps at ten times the published
-# rate; more steps, a learned airlight or a second pass came no nearer to it, on average of two scenes.
+# rate. In as many steps neither a learned airlight nor a second pass came nearer, on average of two scenes; the
+# published rate and passes did, by .7 dB, with a quarter of the published steps and ten times the work.
 _DEHAZING_STEPS = {"balanced": 300, "fast": 150}
 
 
