@@ -249,7 +249,9 @@ def text_files() -> list[Path]:
     if listed.returncode != 0:  # an unpacked archive has no git
         return [*code_files(), *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "Makefile"]
     names = [name for name in listed.stdout.split("\0") if name]
-    return [ROOT / name for name in names if Path(name).suffix != ".png" and (ROOT / name).is_file()]
+    return [
+        ROOT / name for name in names if Path(name).suffix not in (".png", ".jpg") and (ROOT / name).is_file()
+    ]
 
 
 # Built from pieces so that this file does not hold what it looks for.
