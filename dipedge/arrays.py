@@ -72,17 +72,31 @@ class Picture:
         alpha = None if self.alpha is None else self.alpha[:1, :1]
         return replace(self, alpha=alpha).give_back(np.zeros((1, 1, self.shape[2]), np.float32))
 
-    def rounded(self, estimate: np.ndarray) -> np.ndarray:
-        """The answer's values as ``give_back`` hands them out, but always [H', W', C] and without alpha."""
-        return _from_unit(estimate, self.dtype)
+    def rounded(
+        self,
+        estimate: np.ndarray,
+        kept: np.ndarray | None = None,
+        place: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> np.ndarray:
+        """The answer's values as ``give_back`` hands them out, but always [H', W', C] and without alpha.
 
-    def give_back(self, estimate: np.ndarray) -> Any:
+        Args:
+            estimate: of the picture, or of a part of it.
+            kept: bool [H', W'], where the picture's own values stay; None for nowhere.
+            place: rows and columns of that part.
+        """
+        values = _from_unit(estimate, self.dtype)
+        if kept is not None:
+            values[kept] = self.values[place][kept]
+        return values
+
+    def give_back(self, estimate: np.ndarray, kept: np.ndarray | None = None) -> Any:
         """The answer ``estimate`` [H', W', C] in the kind, dtype and layout of the incoming picture.
 
         Values are clipped to [0, 1]; integers are rounded. Alpha is attached as it came, enlarged with
-        Lanczos where the answer is larger than the picture.
+        Lanczos where the answer is larger than the picture. ``kept``: as in ``rounded``.
         """
-        values = self.rounded(estimate)
+        values = self.rounded(estimate, kept)
         if self.alpha is not None:
             alpha = _enlarged_alpha(self.alpha, estimate.shape[0], estimate.shape[1])
             values = np.concatenate([values, alpha[..., None]], axis=2, dtype=self.dtype)

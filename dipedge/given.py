@@ -120,7 +120,14 @@ class Given:
         if type(self.task).answer is not BaseTask.answer:
             pixels = self.picture.pixels if place is None else self.picture.window(*place)
             estimate = self.task.answer(estimate, pixels).image
-        return self.picture.rounded(estimate)
+        if place is None:
+            return self.picture.rounded(estimate, self._kept)
+        return self.picture.rounded(estimate, None if self._kept is None else self._kept[place], place)
+
+    @property
+    def _kept(self) -> np.ndarray | None:
+        """Where the picture's own values are the answer: bool [H, W], or None for nowhere."""
+        return self.mask if isinstance(self.task, Inpaint) and self.task.keep else None
 
     def prepare(
         self, program: Program, place: tuple[slice, slice] | None = None
@@ -144,7 +151,7 @@ class Given:
     def answer(self, estimate: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
         """The answer in the kind of the picture, and its parts."""
         if type(self.task).answer is BaseTask.answer:  # needs no pixels, which of a large picture are many
-            return self.picture.give_back(estimate), {}
+            return self.picture.give_back(estimate, self._kept), {}
         answer = self.task.answer(estimate, self.picture.pixels)
         return self.picture.give_back(answer.image), answer.parts
 

@@ -1,4 +1,4 @@
-"""The tasks that begin or end with more than one picture: enhancement, and flash / no-flash."""
+"""Tasks whose answer or input is made of several pictures: enhancement, flash, pixels that are known."""
 
 import numpy as np
 import pytest
@@ -40,6 +40,34 @@ def test_tiles_and_ensembles_are_enhanced_as_a_whole():
         result = de.restore(image, de.Enhance(), prior=NOISE, steps=4, **options)
         expected = np.clip(2 * image - result.parts["coarse"], 0, 1)
         assert np.allclose(result.image, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"tiles": de.Tiles(32, 8)}, {"ensemble": 2}], ids=["one", "tiles", "two"]
+)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_known_pixels_come_back_to_the_bit_unless_asked_otherwise(dtype, options):
+    known = np.random.default_rng(0).random((24, 80)) > 0.5
+    image = picture(width=80)
+    image = image if dtype in (np.float32, np.float64) else np.rint(image * np.iinfo(dtype).max)
+    image = image.astype(dtype)
+    settings = {"prior": NOISE, "steps": 3, **options}
+    kept = de.restore(image, de.Inpaint(known), **settings).image
+    fitted = de.restore(image, de.Inpaint(known, keep=False), **settings).image
+    assert np.array_equal(kept[known], image[known])
+    assert np.array_equal(kept[~known], fitted[~known])
+    assert not np.array_equal(fitted[known], image[known])
+
+
+def test_what_is_measured_beside_a_reference_has_the_known_pixels():
+    known = np.random.default_rng(0).random((24, 80)) > 0.5
+    truth = picture(width=80)
+    for options in ({}, {"tiles": de.Tiles(32, 8)}):
+        task = de.Inpaint(known)
+        result = de.restore(truth, task, prior=NOISE, steps=3, reference=truth, **options)
+        assert result.psnr == pytest.approx(de.psnr(result.image, truth))
+        if not options:
+            assert result.history.psnr[-1] == pytest.approx(result.psnr)
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -165,7 +165,7 @@ class HalfOfThePixels(Protocol):
     def case(self, name: str, path: Path, side: int | None) -> Case:
         clean = pictures.unit(pictures.opened(path, grey=True, side=side))
         mask = pictures.random_mask(clean.shape)
-        return Case(name, clean, clean * mask, de.Inpaint(mask), mask, self.regime)
+        return Case(name, clean, clean * mask, de.Inpaint(mask, keep=False), mask, self.regime)
 
     def scores(self, case: Case, answer: np.ndarray) -> dict[str, float]:
         holes = ~case.mask

@@ -64,9 +64,10 @@ def superresolve(
 @restoring(reads=("mask",), settings=("preset",))
 def inpaint(
     mask: Annotated[str, typer.Option(metavar="M", help="Picture of the same size: nonzero = known.")],
+    keep: Annotated[bool, typer.Option(help="Known pixels come back as they were.")] = True,
 ) -> Inpaint:
     """Fills holes."""
-    return Inpaint(mask)
+    return Inpaint(mask, keep)
 
 
 @app.command()

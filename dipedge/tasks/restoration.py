@@ -63,9 +63,16 @@ class SuperResolve(BaseTask):
 
 @dataclass(frozen=True, eq=False)
 class Inpaint(BaseTask):
-    """Fill holes. ``mask`` is H x W (array, PIL image or path): True / nonzero = known."""
+    """Fill holes.
+
+    Args:
+        mask: H x W (array, PIL image or path): True / nonzero = known.
+        keep: whether known pixels come back as they were, to the bit. False: the estimate everywhere, as
+            published; right where known pixels have noise of their own.
+    """
 
     mask: Any
+    keep: bool = True
     name: ClassVar[str] = "inpaint"
 
     @property
