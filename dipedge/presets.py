@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dipedge.errors import InputError
-from dipedge.networks import ResNet, UNet
 from dipedge.optimisers import Adam, Muon, Optimiser
 from dipedge.preset_table import TABLE, Row
 from dipedge.priors import Fourier, GivenImage, HazePriors, Prior, dip, pip, pixels, resnet, unet
@@ -84,14 +83,16 @@ def preset(
     """
     if quality not in QUALITIES:
         raise InputError(f"quality is {quality!r}; it must be one of {', '.join(QUALITIES)}")
+    rate = None
     if isinstance(prior, str) and prior in OTHERS:
+        rate = OTHER_NETWORKS_RATE if prior in ("unet", "resnet") else None
         prior = _compared(task, prior, _row(task, None, regime))
     row = _row(task, prior, regime)
     plain = not isinstance(prior, Prior | HazePriors) or prior in (dip(), pip())
     _check_parts(task, row.prior, row.prior if plain else prior)
     published = Preset(
         prior=row.prior if plain else prior,
-        optimiser=row.other or Adam(_rate(row, prior)),
+        optimiser=row.other or Adam(rate or row.learning_rate),
         steps=row.steps,
         average=row.average,
         stop=MaxSteps(row.steps),
@@ -112,12 +113,6 @@ def _compared(task: Task, word: str, row: Row) -> Prior:
     if word == "tv":
         return pixels(TV_WEIGHT.get(task.name, TV_WEIGHT_OF_NOISE))
     return {"unet": unet, "resnet": resnet, "pixels": pixels}[word]()
-
-
-def _rate(row: Row, prior: Prior | HazePriors | str | None) -> float:
-    """Adam's: the row's, or less where the network takes no more."""
-    other = isinstance(prior, Prior) and isinstance(prior.network, UNet | ResNet)
-    return min(row.learning_rate, OTHER_NETWORKS_RATE) if other else row.learning_rate
 
 
 def regimes(task: Task) -> list[str]:

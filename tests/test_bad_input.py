@@ -80,7 +80,7 @@ CASES = {
     "unknown task": ("sharpen good.png -o out.png", "sharpen"),
     "unknown option": ("denoise good.png -o out.png --strength 3", "--strength"),
     "unknown engine": ("denoise good.png -o out.png --engine warp", "engine is 'warp'"),
-    "unknown prior": ("denoise good.png -o out.png --prior unet", "prior is 'unet'"),
+    "unknown prior": ("denoise good.png -o out.png --prior vit", "prior is 'vit'"),
     "unknown quality": ("denoise good.png -o out.png --quality best", "quality is 'best'"),
     "unknown precision": ("denoise good.png -o out.png --precision fp8", "precision 'fp8'"),
     "scale 5": ("superresolve good.png -o out.png --scale 5", "scale is 5; it must be one of 2, 3, 4, 8"),
@@ -160,7 +160,7 @@ def test_a_folder_without_the_right_to_write_is_known_before_the_fit(folder, cap
 
 
 def test_out_of_memory_is_one_line_with_the_bytes_needed(folder, capsys, engine, monkeypatch):
-    def refuse(self, image):
+    def refuse(self, image, reference=None):
         raise OutOfMemoryError("engine 'x' needs 123456789 bytes, which are not there", 123456789)
 
     monkeypatch.setattr("dipedge.session.Session.fit", refuse)

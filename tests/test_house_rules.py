@@ -43,7 +43,7 @@ LAYERS = (
 )
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
-    "presets": {"tasks", "priors", "networks", "optimisers", "stopping", "variance"},
+    "presets": {"tasks", "priors", "optimisers", "stopping", "variance"},
     "priors": {"networks"},
     "objectives": {"tasks", "haze", "kernels"},
     "tasks": {"haze"},

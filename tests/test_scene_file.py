@@ -255,7 +255,7 @@ def test_descriptions_survive_json(value):
 def test_an_inpaintings_mask_is_stored_beside_the_text():
     mask = np.ones((4, 4), bool)
     plain = descriptions.to_plain(Inpaint(mask))
-    assert plain == {"kind": "Inpaint"}
+    assert plain == {"kind": "Inpaint", "keep": True}
     assert descriptions.from_plain(plain, Inpaint, mask=mask).mask is mask
 
 

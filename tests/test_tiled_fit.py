@@ -58,8 +58,11 @@ def test_masks_are_cut_like_the_picture(restore, noisy):
     image, _ = noisy(48, 50)
     mask = np.random.default_rng(0).random((48, 50)) > 0.4
     grid = cut(image.shape, TILES)
-    alone = [restore(image[place], de.Inpaint(mask[place]), tiles=None).image for place in grid.places()]
-    np.testing.assert_array_equal(restore(image, de.Inpaint(mask)).image, joined(alone, grid, 3))
+    tasks = [de.Inpaint(mask[place], keep=False) for place in grid.places()]
+    pairs = zip(grid.places(), tasks, strict=True)
+    alone = [restore(image[place], task, tiles=None).image for place, task in pairs]
+    whole = restore(image, de.Inpaint(mask, keep=False)).image
+    np.testing.assert_array_equal(whole, joined(alone, grid, 3))
 
 
 @pytest.mark.parametrize("scale", [2, 3])
