@@ -197,3 +197,13 @@ def test_a_given_number_of_steps_keeps_balanced_to_the_published_optimiser():
 def test_a_network_refuses_constants_that_its_kernels_could_not_keep(name, value):
     with pytest.raises(InputError, match=f"{name} is {value}"):
         Hourglass(**{name: value})
+
+
+@pytest.mark.parametrize("prior", ["pip", "dip"])
+@pytest.mark.parametrize("task", [SuperResolve(4), Inpaint(None)], ids=lambda task: task.name)
+def test_fits_without_noise_to_end_at_are_averaged_and_taken_back_but_on_paper(task, prior):
+    paper, balanced, fast = (preset(task, prior, quality) for quality in QUALITIES)
+    assert (paper.average, paper.backtrack) == (0.0, False)
+    assert all((ours.average, ours.backtrack) == (0.99, True) for ours in (balanced, fast))
+    assert balanced.steps == paper.steps and fast.steps == paper.steps // 2 == fast.stop.limit
+    assert preset(task, prior, "balanced", steps=100).average == 0.99

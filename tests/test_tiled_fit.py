@@ -11,7 +11,6 @@ from dipedge import arrays, tiled_fit
 from dipedge.fit import Alone
 from dipedge.given import Given
 from dipedge.stopping import Rule
-from dipedge.tiled_fit import TiledFit
 from dipedge.tiles import cut
 
 STEPS = 3
@@ -58,11 +57,9 @@ def test_masks_are_cut_like_the_picture(restore, noisy):
     image, _ = noisy(48, 50)
     mask = np.random.default_rng(0).random((48, 50)) > 0.4
     grid = cut(image.shape, TILES)
-    tasks = [de.Inpaint(mask[place], keep=False) for place in grid.places()]
-    pairs = zip(grid.places(), tasks, strict=True)
-    alone = [restore(image[place], task, tiles=None).image for place, task in pairs]
-    whole = restore(image, de.Inpaint(mask, keep=False)).image
-    np.testing.assert_array_equal(whole, joined(alone, grid, 3))
+    task = lambda place: de.Inpaint(mask[place], keep=False)  # noqa: E731
+    alone = [restore(image[place], task(place), tiles=None).image for place in grid.places()]
+    np.testing.assert_array_equal(restore(image, task(...)).image, joined(alone, grid, 3))
 
 
 @pytest.mark.parametrize("scale", [2, 3])
@@ -207,14 +204,16 @@ def test_an_interrupt_between_two_tiles_loses_no_step(engine, tiny_pip, noisy, m
     image, _ = noisy(20, 70)
     options = {"prior": tiny_pip, "engine": engine, "threads": 1, "steps": STEPS, "tiles": TILES}
     with de.Session(de.Denoise(), **options) as session:
-        monkeypatch.setattr(TiledFit, "_tile_clock", _interrupted_when(lambda fit: len(fit.tiles) == 2))
+        monkeypatch.setattr(
+            tiled_fit.TiledFit, "_tile_clock", _interrupted_when(lambda fit: len(fit.tiles) == 2)
+        )
         with pytest.raises(KeyboardInterrupt):
             session.fit(image)
         assert [tile.steps for tile in session.result.tiles] == [STEPS, STEPS, 0]
 
 
 def _interrupted_when(due):
-    original = TiledFit._tile_clock
+    original = tiled_fit.TiledFit._tile_clock
 
     def clock(self, *arguments):
         if due(self):
@@ -225,7 +224,7 @@ def _interrupted_when(due):
 
 
 def test_an_interrupt_before_the_first_step_leaves_no_result_of_tiles(engine, tiny_pip, noisy, monkeypatch):
-    monkeypatch.setattr(TiledFit, "_tile_clock", _interrupted_when(lambda fit: True))
+    monkeypatch.setattr(tiled_fit.TiledFit, "_tile_clock", _interrupted_when(lambda fit: True))
     options = {"prior": tiny_pip, "engine": engine, "threads": 1, "steps": STEPS, "tiles": TILES}
     with de.Session(de.Denoise(), **options) as session:
         with pytest.raises(KeyboardInterrupt):
@@ -370,7 +369,7 @@ def slow_fit(stop):
     grid = cut((32, 100, 3), de.Tiles(32, 8))
     picture = arrays.read(np.zeros((32, 100, 3), np.float32))
     program = SlowProgram((*grid.shape, 3))
-    fit = TiledFit(Given(de.Denoise(), picture, grid=grid))
+    fit = tiled_fit.TiledFit(Given(de.Denoise(), picture, grid=grid))
     fit.run(Alone(program), stop, lambda: program.now, False, None)
     return [tile.steps for tile in fit.tiles], program.now
 
