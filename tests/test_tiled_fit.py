@@ -11,10 +11,10 @@ from dipedge import arrays, tiled_fit
 from dipedge.fit import Alone
 from dipedge.given import Given
 from dipedge.stopping import Rule
+from dipedge.tiled_fit import TiledFit
 from dipedge.tiles import cut
 
-STEPS = 3
-TILES = de.Tiles(32, 8)
+STEPS, TILES = 3, de.Tiles(32, 8)
 
 
 @pytest.fixture
@@ -204,16 +204,14 @@ def test_an_interrupt_between_two_tiles_loses_no_step(engine, tiny_pip, noisy, m
     image, _ = noisy(20, 70)
     options = {"prior": tiny_pip, "engine": engine, "threads": 1, "steps": STEPS, "tiles": TILES}
     with de.Session(de.Denoise(), **options) as session:
-        monkeypatch.setattr(
-            tiled_fit.TiledFit, "_tile_clock", _interrupted_when(lambda fit: len(fit.tiles) == 2)
-        )
+        monkeypatch.setattr(TiledFit, "_tile_clock", _interrupted_when(lambda fit: len(fit.tiles) == 2))
         with pytest.raises(KeyboardInterrupt):
             session.fit(image)
         assert [tile.steps for tile in session.result.tiles] == [STEPS, STEPS, 0]
 
 
 def _interrupted_when(due):
-    original = tiled_fit.TiledFit._tile_clock
+    original = TiledFit._tile_clock
 
     def clock(self, *arguments):
         if due(self):
@@ -224,7 +222,7 @@ def _interrupted_when(due):
 
 
 def test_an_interrupt_before_the_first_step_leaves_no_result_of_tiles(engine, tiny_pip, noisy, monkeypatch):
-    monkeypatch.setattr(tiled_fit.TiledFit, "_tile_clock", _interrupted_when(lambda fit: True))
+    monkeypatch.setattr(TiledFit, "_tile_clock", _interrupted_when(lambda fit: True))
     options = {"prior": tiny_pip, "engine": engine, "threads": 1, "steps": STEPS, "tiles": TILES}
     with de.Session(de.Denoise(), **options) as session:
         with pytest.raises(KeyboardInterrupt):
@@ -369,7 +367,7 @@ def slow_fit(stop):
     grid = cut((32, 100, 3), de.Tiles(32, 8))
     picture = arrays.read(np.zeros((32, 100, 3), np.float32))
     program = SlowProgram((*grid.shape, 3))
-    fit = tiled_fit.TiledFit(Given(de.Denoise(), picture, grid=grid))
+    fit = TiledFit(Given(de.Denoise(), picture, grid=grid))
     fit.run(Alone(program), stop, lambda: program.now, False, None)
     return [tile.steps for tile in fit.tiles], program.now
 
