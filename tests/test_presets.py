@@ -207,3 +207,10 @@ def test_fits_without_noise_to_end_at_are_averaged_and_taken_back_but_on_paper(t
     assert all((ours.average, ours.backtrack) == (0.99, True) for ours in (balanced, fast))
     assert balanced.steps == paper.steps and fast.steps == paper.steps // 2 == fast.stop.limit
     assert preset(task, prior, "balanced", steps=100).average == 0.99
+    assert balanced.optimiser == paper.optimiser
+
+
+def test_a_flash_picture_is_fitted_at_a_tenth_of_the_published_rate_but_on_paper():
+    paper, balanced = (preset(FlashNoFlash(None), None, quality) for quality in ("paper", "balanced"))
+    assert (paper.optimiser.learning_rate, balanced.optimiser.learning_rate) == (0.1, 0.01)
+    assert balanced.average == 0.99 and balanced.backtrack
