@@ -1,6 +1,6 @@
 """Two of the papers' applications, each held against a number of its own.
 
-    python -m benchmarks.applications text --picture kate.png --mask kate_mask.png [--prior pip] [--steps N]
+    python -m benchmarks.applications text --picture kate.png --mask kate_mask.png [--prior pip] [--quality Q]
     python -m benchmarks.applications flash --picture noflash.jpg --flash flash.jpg [--longest 400]
 
 ``text`` fills the holes of a mask (255 = known) and compares with OpenCV's Telea inpainting: PSNR inside the
@@ -44,8 +44,8 @@ def fitted(task: de.tasks.Task, image: np.ndarray, options: argparse.Namespace) 
     with progress() as shown:
         shown.begin(task.name)
         return de.restore(
-            image, task, prior=options.prior, engine=options.engine, quality="paper", steps=options.steps,
-            seed=options.seed, progress=shown,
+            image, task, prior=options.prior, engine=options.engine, quality=options.quality,
+            steps=options.steps, seed=options.seed, progress=shown,
         )  # fmt: skip
 
 
@@ -142,6 +142,7 @@ def main() -> None:
     words.add_argument("--longest", type=int, help="flash: longer sides are made smaller to this")
     words.add_argument("--prior", help="default: the task's first")
     words.add_argument("--engine", default="auto")
+    words.add_argument("--quality", choices=["paper", "balanced", "fast"], default="paper")
     words.add_argument("--steps", type=int, help="instead of the published number")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--pictures", type=Path, help="folder for what came out")
@@ -150,8 +151,9 @@ def main() -> None:
     if getattr(options, needed) is None:
         words.error(f"{options.which} needs --{needed}")
     figures, pictures = {"text": text, "flash": flash}[options.which](options)
-    figures |= {"prior": options.prior or "default", "seed": options.seed}
-    keep(f"{options.which} {options.picture.stem} {options.prior or ''}".strip(), figures)
+    figures |= {"prior": options.prior or "default", "quality": options.quality, "seed": options.seed}
+    named = [options.which, options.picture.stem, options.prior, options.quality]
+    keep(" ".join(word for word in named if word not in (None, "paper")), figures)
     print(json.dumps(figures, indent=2))
     if options.pictures is not None:
         options.pictures.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,14 @@ def one_of(name: str, value: object, allowed: tuple) -> None:
         raise InputError(f"{name} is {value!r}; it must be one of {choices}")
 
 
+def _check_layers(slope: float, bn_eps: float) -> None:
+    """Raises InputError for a LeakyReLU or a BN that is none."""
+    if not 0 <= slope <= 1:
+        raise InputError(f"slope is {slope}; LeakyReLU's must be in [0, 1]")
+    if not bn_eps > 0:
+        raise InputError(f"bn_eps is {bn_eps}; it must be above 0")
+
+
 @dataclass(frozen=True)
 class Level:
     """One level of the hourglass: channel counts and odd kernel sizes."""
@@ -101,10 +109,7 @@ class Hourglass:
         one_of("upsample", self.upsample, UPSAMPLINGS)
         one_of("padding", self.padding, PADDINGS)
         one_of("downsample", self.downsample, DOWNSAMPLINGS)
-        if not 0 <= self.slope <= 1:
-            raise InputError(f"slope is {self.slope}; LeakyReLU's must be in [0, 1]")
-        if not self.bn_eps > 0:
-            raise InputError(f"bn_eps is {self.bn_eps}; it must be above 0")
+        _check_layers(self.slope, self.bn_eps)
 
     def parameter_shapes(
         self, in_channels: int, out_channels: int, size: tuple[int, int] | None = None
@@ -285,10 +290,7 @@ class ResNet:
         if not 1 <= self.channels <= MOST_CHANNELS:
             raise InputError(f"channels is {self.channels}; it must be 1 to {MOST_CHANNELS}")
         one_of("padding", self.padding, PADDINGS)
-        if not 0 <= self.slope <= 1:
-            raise InputError(f"slope is {self.slope}; LeakyReLU's must be in [0, 1]")
-        if not self.bn_eps > 0:
-            raise InputError(f"bn_eps is {self.bn_eps}; it must be above 0")
+        _check_layers(self.slope, self.bn_eps)
 
     def parameter_shapes(
         self, in_channels: int, out_channels: int, size: tuple[int, int] | None = None

@@ -6,8 +6,6 @@ is, a program stores and restores it the same way.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 
 from dipedge.kernels.muon.reference import muon_step
@@ -21,20 +19,35 @@ def is_wide(name: str, shape: torch.Size) -> bool:
     return len(shape) == 4 and not name.startswith("head.") and shape[0] >= WIDE and shape[1:].numel() >= WIDE
 
 
-class TorchOptimiser(Protocol):
-    """Updates named parameters in place."""
+class TorchOptimiser:
+    """Updates named parameters in place; the base of those below.
+
+    Args:
+        parameters: by name; leaves that gather gradients.
+        moments: what is kept of each, by its name.
+    """
+
+    def __init__(
+        self, parameters: dict[str, torch.Tensor], moments: dict[str, dict[str, torch.Tensor]]
+    ) -> None:
+        self._parameters, self._moments, self._steps = parameters, moments, 0
 
     def zero_grad(self) -> None:
         """Forgets all gradients."""
+        for parameter in self._parameters.values():
+            parameter.grad = None
 
     def moments(self, name: str) -> dict[str, torch.Tensor]:
         """What is kept of a parameter, each of its shape, to be read and set; named as in a state."""
+        return self._moments[name]
 
     def set_steps(self, steps: int) -> None:
         """Sets how many steps have been made: bias corrections and falling rates count them."""
+        self._steps = steps
 
     def step(self) -> None:
         """One update from the gradients at hand."""
+        raise NotImplementedError
 
 
 def torch_optimiser(description: Optimiser, parameters: dict[str, torch.Tensor]) -> TorchOptimiser:
@@ -48,11 +61,14 @@ def torch_optimiser(description: Optimiser, parameters: dict[str, torch.Tensor])
     return kind(description, parameters)
 
 
-class TorchAdam:
-    """Adam; and Muon, whose narrow parameters it has."""
+class TorchAdam(TorchOptimiser):
+    """Adam; and Muon, whose narrow parameters it has.
+
+    Moments are the running means of a parameter's gradient and of its square (zero under Muon).
+    """
 
     def __init__(self, description: Adam | Muon, parameters: dict[str, torch.Tensor]) -> None:
-        self._parameters = parameters
+        super().__init__(parameters, {})
         self._muon = description if isinstance(description, Muon) else None
         adam: Adam = description.rest if isinstance(description, Muon) else description
         self._wide = [n for n, p in parameters.items() if self._muon is not None and is_wide(n, p.shape)]
@@ -62,9 +78,7 @@ class TorchAdam:
             betas=(adam.beta1, adam.beta2),
             eps=adam.eps,
         )
-        self._steps = 0
         # PyTorch makes this state in the first step; made here, it can be read and set before it.
-        self._moments: dict[str, dict[str, torch.Tensor]] = {}
         for name, parameter in parameters.items():
             mean, square = torch.zeros_like(parameter), torch.zeros_like(parameter)
             self._moments[name] = {"adam/m": mean, "adam/v": square}
@@ -72,16 +86,8 @@ class TorchAdam:
                 state = {"step": torch.tensor(0.0), "exp_avg": mean, "exp_avg_sq": square}
                 self._adam.state[parameter] = state
 
-    def zero_grad(self) -> None:
-        for parameter in self._parameters.values():
-            parameter.grad = None
-
-    def moments(self, name: str) -> dict[str, torch.Tensor]:
-        """The running means of a parameter's gradient and of its square (zero under Muon)."""
-        return self._moments[name]
-
     def set_steps(self, steps: int) -> None:
-        self._steps = steps
+        super().set_steps(steps)
         for moments in self._adam.state.values():
             moments["step"].fill_(steps)
 
@@ -103,12 +109,15 @@ class TorchAdam:
         self._steps += 1
 
 
-class TorchMadgrad:
-    """MADGRAD as ``optimisers.Madgrad`` has it, without its authors' package."""
+class TorchMadgrad(TorchOptimiser):
+    """MADGRAD as ``optimisers.Madgrad`` has it, without its authors' package.
+
+    Moments are the sums of gradients and of their squares, and the parameter's first value.
+    """
 
     def __init__(self, description: Madgrad, parameters: dict[str, torch.Tensor]) -> None:
-        self._description, self._parameters, self._steps = description, parameters, 0
-        self._moments = {
+        self._description = description
+        moments = {
             name: {
                 "madgrad/s": torch.zeros_like(parameter),
                 "madgrad/v": torch.zeros_like(parameter),
@@ -117,17 +126,7 @@ class TorchMadgrad:
             }
             for name, parameter in parameters.items()
         }
-
-    def zero_grad(self) -> None:
-        for parameter in self._parameters.values():
-            parameter.grad = None
-
-    def moments(self, name: str) -> dict[str, torch.Tensor]:
-        """The sums of gradients and of their squares, and the parameter's first value."""
-        return self._moments[name]
-
-    def set_steps(self, steps: int) -> None:
-        self._steps = steps
+        super().__init__(parameters, moments)
 
     @torch.no_grad()
     def step(self) -> None:
