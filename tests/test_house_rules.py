@@ -77,6 +77,7 @@ PACKAGES = {
     "objectives",
     "presets",
     "models",
+    "networks",
 }  # whose own files may import each other
 LEAVES = {
     "arrays",
