@@ -39,7 +39,7 @@ LAYERS = (
         "kernels",
         "_native",
     },
-    {"errors"},
+    {"errors", "resizing"},
 )
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
@@ -132,7 +132,7 @@ def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def allowed_rooms(room: str) -> set[str]:
     """What a module of ``room`` may import from dipedge."""
     if room in LEAVES:
-        return {"errors"} | BESIDE.get(room, set())
+        return LAYERS[-1] | BESIDE.get(room, set())
     for index, layer in enumerate(LAYERS):
         if room in layer:
             below = set().union(*LAYERS[index + 1 :])
