@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.history import History
-    from dipedge.metrics import psnr, ssim
+    from dipedge.metrics import flicker, psnr, ssim, ssim3d
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         GivenImage,
         HazePriors,
         Hourglass,
+        Hourglass3d,
         Level,
         Meshgrid,
         NoInput,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         ResNet,
         UNet,
         dip,
+        dip3d,
         pip,
         pixels,
         resnet,
@@ -82,7 +84,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.history": ("History",),
-    "dipedge.metrics": ("psnr", "ssim"),
+    "dipedge.metrics": ("flicker", "psnr", "ssim", "ssim3d"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
@@ -90,6 +92,7 @@ _HOMES = {
         "GivenImage",
         "HazePriors",
         "Hourglass",
+        "Hourglass3d",
         "Level",
         "Meshgrid",
         "NoInput",
@@ -99,6 +102,7 @@ _HOMES = {
         "ResNet",
         "UNet",
         "dip",
+        "dip3d",
         "pip",
         "pixels",
         "resnet",
@@ -149,6 +153,7 @@ __all__ = [
     "HazePriors",
     "History",
     "Hourglass",
+    "Hourglass3d",
     "Inpaint",
     "InputError",
     "InvertFeatures",
@@ -178,8 +183,10 @@ __all__ = [
     "View",
     "__version__",
     "dip",
+    "dip3d",
     "encoders",
     "fit_steps",
+    "flicker",
     "get_engine",
     "models",
     "pip",
@@ -190,6 +197,7 @@ __all__ = [
     "restore",
     "sample_prior",
     "ssim",
+    "ssim3d",
     "unet",
     "write_report",
 ]

@@ -81,6 +81,7 @@ PACKAGES = {
     "presets",
     "models",
     "video",
+    "networks",
 }  # whose own files may import each other
 LEAVES = {
     "arrays",
