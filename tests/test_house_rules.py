@@ -52,6 +52,8 @@ BESIDE = {
     "variance": {"stopping", "result"},
     "result": {"history"},
     "export": {"engines"},
+    "arrays": {"unit_values"},
+    "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
 }
 # Files that were split off another, and count as it.
@@ -86,6 +88,9 @@ LEAVES = {
     "motion",
     "models",
     "scene_file",
+    "tensors",
+    "unit_values",
+    "pixel_formats",
 }  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",
