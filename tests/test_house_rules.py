@@ -54,6 +54,8 @@ BESIDE = {
     "result": {"history"},
     "export": {"engines"},
     "motion": {"views"},
+    "arrays": {"unit_values"},
+    "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
     "video": {"images", "arrays"},  # frames may be single pictures
 }
@@ -91,6 +93,9 @@ LEAVES = {
     "motion",
     "models",
     "scene_file",
+    "tensors",
+    "unit_values",
+    "pixel_formats",
 }  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",

@@ -13,6 +13,7 @@ from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
+from dipedge.engines.torch_border import TorchBorder
 from dipedge.engines.torch_hourglass3d import frames_of
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
 from dipedge.engines.torch_optimiser import torch_optimiser
@@ -43,7 +44,7 @@ def memory_errors() -> Iterator[None]:
         raise OutOfMemoryError(message, needed) from error
 
 
-class TorchProgram:
+class TorchProgram(TorchBorder):
     """One fit on the torch engine; see ``base.Program`` for what every method promises.
 
     In precision "fp64" every array that comes out is float64.
@@ -104,18 +105,6 @@ class TorchProgram:
         raise AttributeError(name)
 
     # Arrays in and out ------------------------------------------------------------------------------
-
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values, dtype=self._dtype, device=self._device)
-
-    def _picture(self, values: np.ndarray) -> torch.Tensor:
-        """[H, W, C] -> [1, C, H, W]."""
-        return self._tensor(np.moveaxis(np.asarray(values), 2, 0)).contiguous()[None]
-
-    @staticmethod
-    def _array(picture: torch.Tensor) -> np.ndarray:
-        """[1, C, H, W] -> a C-contiguous copy [H, W, C]."""
-        return np.array(picture.detach()[0].permute(1, 2, 0).cpu().numpy(), order="C")
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
@@ -299,11 +288,6 @@ class TorchProgram:
     def losses(self, count: int) -> list[float]:
         """The last step's alone: the reference is looked at after every step, as published code is."""
         return [self.loss()]
-
-    def estimate(self, averaged: bool = True) -> np.ndarray:
-        """The running average, or the last raw output, [H, W, C]."""
-        output = self._last_output()
-        return self._array(self._average if averaged and self._average is not None else output)
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""
