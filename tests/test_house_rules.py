@@ -106,7 +106,7 @@ MAY_TOUCH_FILES = {"images", "models", "scene_file", "video"}
 FILE_MODULES = {"glob", "pathlib", "shutil", "tempfile"}
 
 CODE_ROOMS = ("dipedge", "kernels", "bindings", "export", "tests", "benchmarks", "examples")
-CODE_SUFFIXES = {".py", ".cpp", ".h", ".cu"}
+CODE_SUFFIXES = {".py", ".c", ".cpp", ".h", ".cu"}
 KERNEL_PIECES = ("__init__.py", "reference.py", "operator.py", "cpu.h", "cpu.cpp", "triton.py")
 
 
