@@ -1,14 +1,15 @@
 """How the camera moved between two frames, under heavy noise; and where a new scene begins.
 
-Two stages. *Phase correlation* (Kuglin and Hines, 1975) finds the shift to a fraction of a pixel, however far
-the camera went: the phases of two spectra differ by a ramp, whose transform is one peak. *Gauss-Newton* on the
-pixels (Lucas and Kanade, 1981; inverse compositional as Baker and Matthews, 2004) then finds it to a few
-hundredths, and for "affine" the turn, zoom and shear with it. Both look at a band of spatial frequencies: what is
-finer is noise, and what is coarser is light, which changes. Robust weights leave out what moves by itself.
+Two stages. *Phase correlation* (Kuglin and Hines, 1975) finds the shift to a fraction of a pixel, however
+far the camera went: the phases of two spectra differ by a ramp, whose transform is one peak. *Gauss-Newton*
+on the pixels (Lucas and Kanade, 1981; inverse compositional as Baker and Matthews, 2004) then finds it to a
+few hundredths, and for "affine" the turn, zoom and shear with it. Both look at a band of spatial
+frequencies: what is finer is noise, and what is coarser is light, which changes. Robust weights leave out
+what moves by itself.
 
-The frame before is noisy itself, and sums of frame-to-frame motions drift. So frames are compared with one *key*
-frame for as long as they overlap well, or with a session's clean estimate (``next(frame, estimate)``), which
-remembers the whole stream. How well either does: docs/streams_measured.md.
+The frame before is noisy itself, and sums of frame-to-frame motions drift. So frames are compared with one
+*key* frame for as long as they overlap well, or with a session's clean estimate (``next(frame,
+estimate)``), which remembers the whole stream. How well either does: docs/streams_measured.md.
 
 Plain numpy; OpenCV's ``phaseCorrelate`` and ``findTransformECC`` were measured beside it.
 """
