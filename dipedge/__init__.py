@@ -66,6 +66,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
+    from dipedge.views import View
 
 __version__ = "0.1.0"
 
@@ -127,6 +128,7 @@ _HOMES = {
     ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
+    "dipedge.views": ("View",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -178,6 +180,7 @@ __all__ = [
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "View",
     "__version__",
     "dip",
     "dip3d",

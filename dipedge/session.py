@@ -25,6 +25,7 @@ from dipedge.result import FitResult, Step, StopReason
 from dipedge.stopping import MaxSteps, Rule
 from dipedge.stopwatch import Stopwatch
 from dipedge.tasks import Task
+from dipedge.tensors import on_host
 from dipedge.tiles import Tiles
 from dipedge.together import FitsTogether
 
@@ -297,10 +298,10 @@ class Session:
 
     def _result(self, given: Given, course: Course, seconds: float, with_state: bool) -> FitResult:
         state = self._program.state() if with_state else None
-        return course.result(given, course.estimate(self._program), seconds, self._engine, state)
+        return course.result(given, given.estimate(course, self._program), seconds, self._engine, state)
 
     def _noise(self, target: np.ndarray) -> float | None:
-        return noise_of(self.task, target)
+        return noise_of(self.task, on_host(target))
 
     def _check_open(self) -> None:
         if self._closed:
