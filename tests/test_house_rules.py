@@ -53,6 +53,7 @@ BESIDE = {
     "result": {"history"},
     "export": {"engines"},
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
+    "video": {"images", "arrays"},  # frames may be single pictures
 }
 # Files that were split off another, and count as it.
 PART_OF = {
@@ -77,6 +78,7 @@ PACKAGES = {
     "objectives",
     "presets",
     "models",
+    "video",
 }  # whose own files may import each other
 LEAVES = {
     "arrays",
@@ -132,7 +134,7 @@ def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def allowed_rooms(room: str) -> set[str]:
     """What a module of ``room`` may import from dipedge."""
     if room in LEAVES:
-        return {"errors"} | BESIDE.get(room, set())
+        return {"errors"} | ({room} & PACKAGES) | BESIDE.get(room, set())
     for index, layer in enumerate(LAYERS):
         if room in layer:
             below = set().union(*LAYERS[index + 1 :])
