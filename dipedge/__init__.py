@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
+    from dipedge.views import View
 
 __version__ = "0.1.0"
 
@@ -123,6 +124,7 @@ _HOMES = {
     ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
+    "dipedge.views": ("View",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -173,6 +175,7 @@ __all__ = [
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "View",
     "__version__",
     "dip",
     "encoders",
