@@ -8,6 +8,7 @@ that saw it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,8 +25,9 @@ class ClipProgram:
         task: what degraded them.
         frames: gives frame k's pixels, float32 [H, W, C] in [0, 1].
         masks: bool [H, W] of each frame, True = known; None without holes.
-        views: of each frame.
-        batches: frame numbers of each step, ``size`` of them.
+        views: of each frame; None for a prior that knows no coordinates.
+        size: frames of a step.
+        batches: their numbers, step after step.
         average: weight of the past in a frame's average, in [0, 1).
     """
 
@@ -37,14 +39,16 @@ class ClipProgram:
         task: Task,
         frames: Sequence[np.ndarray],
         masks: Sequence[np.ndarray] | None,
-        views: Sequence[View],
+        views: Sequence[View] | None,
+        size: int,
         batches: Iterator[np.ndarray],
         average: float,
     ) -> None:
         self._program, self._task = program, task
         self._frames, self._masks, self._views = frames, masks, views
-        self._batches, self._average = batches, average
+        self._size, self._batches, self._average = size, batches, average
         self._estimates: list[np.ndarray | None] = [None] * len(frames)
+        self._shown: tuple[int, ...] | None = None  # the batch that the program has as its target
         self._last = np.arange(0)
 
     @property
@@ -66,13 +70,18 @@ class ClipProgram:
             self._last = next(self._batches)
             self._show(self._last)
             self._program.step(1)
-            self._take(self._last, self._program.estimate(averaged=False), self._average)
+            if self._program.complete:  # else most of the output is older than this step
+                self._take(self._last, self._program.estimate(averaged=False), self._average)
 
     def _show(self, batch: np.ndarray) -> None:
+        if self._shown == tuple(batch):
+            return
+        self._shown = tuple(batch)
         target = np.concatenate([self._task.target(self._frames[frame]) for frame in batch])
         mask = None if self._masks is None else np.concatenate([self._masks[frame] for frame in batch])
         self._program.set_target(target, mask)
-        self._program.set_views([self._views[frame] for frame in batch])
+        if self._views is not None:
+            self._program.set_views([self._views[frame] for frame in batch])
 
     def _take(self, batch: np.ndarray, output: np.ndarray, weight: float) -> None:
         """Into the averages of the frames of ``batch``; the first output of a frame starts its own."""
@@ -87,6 +96,35 @@ class ClipProgram:
     def estimates(self) -> list[np.ndarray | None]:
         """The average of each frame, [H, W, C]; None for a frame no step has seen yet."""
         return self._estimates
+
+    def between(self, times: int, rounds: int) -> list[list[np.ndarray]]:
+        """The scene between its frames: what the network puts out at the times and places in between.
+
+        A single output jumps about with the weights, and the average of a frame's outputs is only of frames.
+        So the fit goes on for ``rounds`` epochs, and is asked in between after each.
+
+        Args:
+            times: frames that one becomes, 2 or more.
+            rounds: outputs that are averaged, 1 or more.
+
+        Returns:
+            For each frame but the last ``times - 1`` answers [H, W, C] between it and the next.
+        """
+        size, count = self._size, len(self._frames)
+        asked = [
+            _between(*pair, part / times) for pair in pairwise(self._views) for part in range(1, times)
+        ]
+        sums = [0.0] * len(asked)
+        for _ in range(rounds if asked else 0):
+            self.step(-(-count // size))
+            for begin in range(0, len(asked), size):
+                chunk = asked[begin : begin + size]
+                self._program.set_views([*chunk, *[chunk[-1]] * (size - len(chunk))])
+                self._shown = None
+                outputs = np.split(self._program.forward(), size)
+                for place, own in enumerate(outputs[: len(chunk)], begin):
+                    sums[place] = sums[place] + own / rounds
+        return [sums[frame * (times - 1) : (frame + 1) * (times - 1)] for frame in range(count - 1)]
 
     def losses(self, count: int) -> list[float]:
         """The last step's alone, which is all that is looked at."""
@@ -109,3 +147,9 @@ class ClipProgram:
     def load_state(self, state: State) -> None:
         """Into the program; the averages stay as they are."""
         self._program.load_state(state)
+
+
+def _between(first: View, second: View, part: float) -> View:
+    """The view ``part`` of the way from one to the next."""
+    mixed = (1 - part) * first.numbers() + part * second.numbers()
+    return View(tuple(mixed[:-1]), float(mixed[-1]))

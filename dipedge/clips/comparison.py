@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dipedge import metrics
+from dipedge import arrays, metrics
 from dipedge.errors import InputError
 
 WINDOW = 7  # frames that a window of ``metrics.ssim3d`` reaches over
@@ -36,9 +36,9 @@ class Comparison:
         true = next(self._reference, None)
         if true is None:
             raise InputError(f"reference ends after {self._frames} frames and the clip goes on")
-        pair = (np.asarray(frame), np.asarray(true))
+        pair = tuple(arrays.read(one, "frame").values for one in (frame, true))  # alpha left aside
         if pair[0].shape != pair[1].shape:
-            found, wanted = (" x ".join(map(str, one.shape)) for one in (pair[1], pair[0]))
+            found, wanted = (" x ".join(map(str, one.shape)) for one in reversed(pair))
             raise InputError(f"frame {self._frames} of reference is {found}; the restored one is {wanted}")
         self._error += 10 ** (-metrics.psnr(*pair) / 10)
         self._frames += 1

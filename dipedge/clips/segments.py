@@ -19,6 +19,7 @@ import numpy as np
 
 from dipedge.arrays import Picture
 from dipedge.errors import DipedgeError
+from dipedge.video import Frame
 from dipedge.views import View
 
 # Coordinates that have grown or shrunk so far are no longer those whose frequencies were chosen for pictures.
@@ -39,17 +40,15 @@ class ClipFrame:
 
     Args:
         picture: checked.
-        time: when it is shown, in seconds; None where the source does not say.
-        motion: its pixels in the frame before; None for none known, and for the first.
-        cut: whether a new scene begins with it.
+        shown: when, and for how long, in seconds.
         digest: of this frame and all before it.
+        mask: bool [H, W], True = known; None for a task without holes.
     """
 
     picture: Picture
-    time: Fraction | None
-    motion: View | None
-    cut: bool
+    shown: tuple[Fraction, Fraction]
     digest: bytes
+    mask: np.ndarray | None = None
 
 
 @dataclass
@@ -61,7 +60,6 @@ class Segment:
         first: number of its first frame in the clip.
         frames: its frames.
         views: of each; times are in segment lengths since ``began``.
-        shared: leading frames that the segment before has, too.
         kept: trailing frames that the next one will have, too; 0 at the end and before a cut.
         fresh: whether it begins from new weights.
         began: number of the frame that this run of warm segments began with.
@@ -73,7 +71,6 @@ class Segment:
     first: int
     frames: list[ClipFrame]
     views: list[View]
-    shared: int
     kept: int
     fresh: bool
     began: int
@@ -120,47 +117,91 @@ def _square(view: View) -> np.ndarray:
     return np.vstack([np.reshape(view.matrix, (2, 3)), (0.0, 0.0, 1.0)])
 
 
-def fade(shared: int) -> np.ndarray:
-    """Weights [shared] of a segment's own answers where it shares frames with the one before."""
-    return (np.arange(shared, dtype=np.float32) + 1) / (shared + 1)
-
-
-def chained(digest: bytes, picture: Picture) -> bytes:
-    """The digest of a clip that goes on with ``picture``."""
+def chained(digest: bytes, picture: Picture, mask: np.ndarray | None) -> bytes:
+    """The digest of a clip that goes on with ``picture`` and its mask."""
     whole = hashlib.blake2b(digest, digest_size=16)
     whole.update(repr((picture.values.shape, picture.dtype.name)).encode())
-    for part in (picture.values, picture.alpha):
+    for part in (picture.values, picture.alpha, mask):
         if part is not None:
             whole.update(np.ascontiguousarray(part).tobytes())
     return whole.digest()
 
 
 def frames_of(
-    source: Iterator[tuple[object, Fraction | None]],
-    read: Callable[[object, int], Picture],
-    follower: Follower | None,
+    source: Iterator[Frame], read: Callable[[object, int], Picture], masks: Iterator[np.ndarray] | None = None
 ) -> Iterator[ClipFrame]:
-    """Reads, checks and compares with the frame before.
+    """Reads and checks the frames of a clip.
 
     Args:
-        source: pixels and time of each frame.
+        source: of a video, or with its face.
         read: checks the pixels of frame number k.
-        follower: estimates how the camera moved; None for a camera that stands still.
+        masks: one for each frame, or None for a task without holes.
     """
     digest = b""
-    for number, (pixels, time) in enumerate(source):
-        picture = read(pixels, number)
-        digest = chained(digest, picture)
-        motion, cut = None, False
+    for number, frame in enumerate(source):
+        picture = read(frame.pixels, number)
+        mask = None if masks is None else next(masks)
+        digest = chained(digest, picture, mask)
+        yield ClipFrame(picture, (frame.time, frame.duration), digest, mask)
+
+
+class _Ahead:
+    """The clip, one frame further than what was taken; a fault ends it."""
+
+    def __init__(self, frames: Iterator[ClipFrame]) -> None:
+        self._frames = frames
+        self.fault: DipedgeError | None = None
+        self.frame: ClipFrame | None = None
+        self.take()
+
+    def take(self) -> ClipFrame | None:
+        """The frame ahead; the next one is read."""
+        taken, self.frame = self.frame, None
+        try:
+            self.frame = next(self._frames, None)
+        except DipedgeError as error:
+            self.fault = error
+        return taken
+
+
+class _Camera:
+    """Where the frames of one segment lie, found from them alone: a clip taken up again finds the same.
+
+    Args:
+        follower: estimates motion; None for a camera that stands still.
+        last: the last frame that the segment shares, with its view; None where it shares none.
+    """
+
+    def __init__(self, follower: Follower | None, last: tuple[ClipFrame, View] | None) -> None:
+        self._follower, self._view = follower, None
         if follower is not None:
-            found = follower.next(picture.pixels)
-            cut = bool(found.cut) and number > 0
-            motion = found.view if number and not cut else None
-        yield ClipFrame(picture, time, motion, cut, digest)
+            follower.reset()
+        if last is not None:
+            self._look(last[0])
+            self._view = last[1]
+
+    def _look(self, frame: ClipFrame) -> object | None:
+        return None if self._follower is None else self._follower.next(frame.picture.pixels)
+
+    def place(self, frame: ClipFrame) -> View | None:
+        """The view of the next frame; None where a new scene begins with it."""
+        found = self._look(frame)
+        if self._view is None:
+            self._view = View()
+        elif found is not None:
+            if found.cut:
+                return None
+            self._view = self._view.after(View(found.view.matrix))
+        return self._view
 
 
 def segments_of(
-    frames: Iterator[ClipFrame], length: int, overlap: int, start: Start, tempo: float = 1.0
+    frames: Iterator[ClipFrame],
+    length: int,
+    overlap: int,
+    start: Start,
+    tempo: float = 1.0,
+    follower: Follower | None = None,
 ) -> Iterator[Segment]:
     """Cuts a clip into segments, one at a time.
 
@@ -172,40 +213,28 @@ def segments_of(
         overlap: frames that two segments share, under ``length``.
         start: where the first of them begins.
         tempo: time that passes in ``length`` frames.
+        follower: estimates how the camera moved; None for a camera that stands still.
     """
-    ahead, fault = _advance(frames)
-    held: list[ClipFrame] = []
-    while ahead is not None or held:
-        shared = len(held)
-        while ahead is not None and len(held) < length and not (held and ahead.cut):
-            held.append(ahead)
-            ahead, fault = _advance(frames)
-        last = ahead is None
-        kept = 0 if last or ahead.cut else overlap
-        views = _views(held, start, tempo / length)
+    ahead = _Ahead(frames)
+    held = [ahead.take() for _ in start.views]
+    if ahead.fault is not None and (None in held or (not held and ahead.frame is None)):
+        raise ahead.fault  # before anything new was read
+    while held or ahead.frame is not None:
+        places = list(start.views)
+        camera = _Camera(follower, (held[-1], places[-1]) if held else None)
+        view = None if ahead.frame is None else camera.place(ahead.frame)
+        while view is not None and len(held) < length:
+            held.append(ahead.take())
+            places.append(view)
+            view = None if ahead.frame is None else camera.place(ahead.frame)
+        last = ahead.frame is None
+        kept = 0 if view is None else overlap
+        times = (start.first - start.began + np.arange(len(held)) + 1) * (tempo / length)
+        views = [View(place.matrix, time) for place, time in zip(places, times, strict=True)]
         segment = Segment(
-            start.number, start.first, held, views, shared, kept, start.fresh, start.began, last,
-            fault if last else None,
-        )  # fmt: skip
+            start.number, start.first, held, views, kept, start.fresh, start.began, last, ahead.fault
+        )
         yield segment
         if last:
             return
         start, held = segment.next_start(), held[len(held) - kept :]
-
-
-def _advance(frames: Iterator[ClipFrame]) -> tuple[ClipFrame | None, DipedgeError | None]:
-    try:
-        return next(frames, None), None
-    except DipedgeError as error:
-        return None, error
-
-
-def _views(frames: list[ClipFrame], start: Start, tempo: float) -> list[View]:
-    """The views of a segment's frames: those known from the one before, then motion after motion."""
-    places = list(start.views[: len(frames)])
-    for frame in frames[len(places) :]:
-        before = places[-1] if places else None
-        still = before is None or frame.motion is None
-        places.append(before or View() if still else before.after(frame.motion))
-    times = (start.first - start.began + np.arange(len(frames)) + 1) * tempo
-    return [View(place.matrix, time) for place, time in zip(places, times, strict=True)]
