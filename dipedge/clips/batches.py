@@ -10,8 +10,8 @@ import numpy as np
 def epoch(frames: int, size: int, draw: np.random.Generator) -> list[np.ndarray]:
     """The batches of one epoch: every frame is in at least one.
 
-    Frames of a batch follow one another, as published for PIP, so that the network is asked about neighbouring
-    times at once. Where the batches begin is drawn, and the last may run over the end to the first frames:
+    Frames of a batch follow one another, as published for PIP, so that the network is asked about times
+    close together. Where the batches begin is drawn, and the last may run over the end to the first frames:
     batch norm then sees other groups in every epoch, and no two frames always share their statistics. Nothing
     in a step looks from one frame to another, so that frames need not be neighbours in truth.
 

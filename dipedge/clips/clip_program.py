@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from dipedge.arrays import Picture
 from dipedge.engines.base import Program, State
 from dipedge.tasks import Task
 from dipedge.views import View
@@ -23,7 +24,7 @@ class ClipProgram:
     Args:
         program: compiled for ``size`` stacked frames.
         task: what degraded them.
-        frames: gives frame k's pixels, float32 [H, W, C] in [0, 1].
+        frames: as they were read; each is made float32 when a step sees it.
         masks: bool [H, W] of each frame, True = known; None without holes.
         views: of each frame; None for a prior that knows no coordinates.
         size: frames of a step.
@@ -37,7 +38,7 @@ class ClipProgram:
         self,
         program: Program,
         task: Task,
-        frames: Sequence[np.ndarray],
+        frames: Sequence[Picture],
         masks: Sequence[np.ndarray] | None,
         views: Sequence[View] | None,
         size: int,
@@ -77,7 +78,7 @@ class ClipProgram:
         if self._shown == tuple(batch):
             return
         self._shown = tuple(batch)
-        target = np.concatenate([self._task.target(self._frames[frame]) for frame in batch])
+        target = np.concatenate([self._task.target(self._frames[frame].pixels) for frame in batch])
         mask = None if self._masks is None else np.concatenate([self._masks[frame] for frame in batch])
         self._program.set_target(target, mask)
         if self._views is not None:
@@ -111,9 +112,7 @@ class ClipProgram:
             For each frame but the last ``times - 1`` answers [H, W, C] between it and the next.
         """
         size, count = self._size, len(self._frames)
-        asked = [
-            _between(*pair, part / times) for pair in pairwise(self._views) for part in range(1, times)
-        ]
+        asked = [_between(*pair, part / times) for pair in pairwise(self._views) for part in range(1, times)]
         sums = [0.0] * len(asked)
         for _ in range(rounds if asked else 0):
             self.step(-(-count // size))

@@ -2,8 +2,8 @@
 
 Beside OUTPUT stands a folder OUTPUT.progress with a description of the run, and for each finished segment its
 frames and where the fit stood after it. A segment counts once its state is there under its name, which is
-written last and renamed into place; so a kill at any moment leaves whole segments and nothing that looks like
-one. Frames are kept as they are, since a half-written video cannot be gone on from; the folder therefore grows
+written last and renamed into place; so a kill at any moment leaves whole segments and nothing that looks
+like one. Frames are kept as they are, since a half-written video cannot be gone on from; the folder therefore grows
 as large as the unpacked answer, and is taken away when the clip is finished.
 """
 
@@ -112,7 +112,13 @@ class ProgressFolder:
             FileError: the disk refused; the segments before are still there.
         """
         shown = [
-            (one.time.numerator, one.time.denominator, one.duration.numerator, one.duration.denominator, one.own)
+            (
+                one.time.numerator,
+                one.time.denominator,
+                one.duration.numerator,
+                one.duration.denominator,
+                one.own,
+            )
             for one in finished
         ]
         plain = vars(told) | {"reason": told.reason.value, "history": None}
@@ -158,5 +164,3 @@ class ProgressFolder:
     def remove(self) -> None:
         """Takes the folder away: the clip is finished."""
         shutil.rmtree(self.path, ignore_errors=True)
-
-

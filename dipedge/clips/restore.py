@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dipedge import arguments
 from dipedge.clips.clip_presets import ClipPreset, clip_preset
 from dipedge.clips.clip_run import ClipRun
@@ -20,7 +18,6 @@ from dipedge.clips.joining import Finished, Joining
 from dipedge.clips.masks import masks_of
 from dipedge.clips.progress_folder import ProgressFolder
 from dipedge.clips.segment_fit import SegmentFits
-from dipedge.clips.segments import Follower
 from dipedge.clips.video_result import VideoInterrupted, VideoResult
 from dipedge.course import commonest
 from dipedge.descriptions import to_plain
@@ -64,8 +61,8 @@ def restore_video(
     Args:
         source: the path of a video, a folder or a glob of pictures; an array or tensor [N, H, W, C] or
             [N, H, W]; a list or another iterable of pictures, each as ``Session.fit`` takes it.
-        task: ``Denoise``, ``RemoveJpeg``, ``SuperResolve`` or ``Inpaint``. The mask of the last may be one for
-            all frames, or a list, an array [N, H, W], a video or a folder with one for each.
+        task: ``Denoise``, ``RemoveJpeg``, ``SuperResolve`` or ``Inpaint``. The mask of the last may be one
+            for all frames, or a list, an array [N, H, W], a video or a folder with one for each.
         output: path of the video or folder to write; frames then go there as they are finished, and
             memory does not grow with the clip. None keeps them for the result.
         prior: None for PIP's network of coordinates and time; a ``Prior`` with ``SpaceTime`` features; "pip",
@@ -92,8 +89,8 @@ def restore_video(
     Raises:
         InputError: an argument that cannot be used, or ``resume`` after a run with other arguments or of
             another clip.
-        FileError: a source that is missing or damaged, an output that cannot be written. The frames before the
-            damage are restored and the message names the file they are in.
+        FileError: a source that is missing or damaged, an output that cannot be written. The frames before
+            the damage are restored and the message names the file they are in.
         EngineError, OutOfMemoryError, FitDivergedError: see ``Session``.
         VideoInterrupted: for Ctrl-C, a KeyboardInterrupt with the result so far.
     """

@@ -118,7 +118,7 @@ class SegmentFits:
         steps = self._preset.steps(len(segment.frames), self._batch, segment.fresh)
         if segment.fresh:
             self._program.load_state(self._first)
-        # A warm fit needs no time at the full rate: it enters where so many steps are left of the rate's fall.
+        # A warm fit needs no time at the full rate: it enters where so many steps of the fall are left.
         self._program.load_state({"step": np.array(max(0, self._steps - steps), np.int64)})
         return steps
 
