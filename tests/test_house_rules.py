@@ -67,6 +67,7 @@ PART_OF = {
     "given": "session",
     "tiled_fit": "session",
     "together": "session",
+    "clips": "session",
     "__main__": "cli",
     "preset_table": "presets",
 }

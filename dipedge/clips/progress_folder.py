@@ -3,8 +3,8 @@
 Beside OUTPUT stands a folder OUTPUT.progress with a description of the run, and for each finished segment its
 frames and where the fit stood after it. A segment counts once its state is there under its name, which is
 written last and renamed into place; so a kill at any moment leaves whole segments and nothing that looks
-like one. Frames are kept as they are, since a half-written video cannot be gone on from; the folder therefore grows
-as large as the unpacked answer, and is taken away when the clip is finished.
+like one. Frames are kept as they are, since a half-written video cannot be gone on from; the folder therefore
+grows as large as the unpacked answer, and is taken away when the clip is finished.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class ProgressFolder:
             FileError: damaged.
         """
         try:
-            with np.load(self._frames(number), allow_pickle=False) as held:
+            with open(self._frames(number), "rb") as file, np.load(file, allow_pickle=False) as held:
                 pixels, shown, loss = held["pixels"], held["shown"].tolist(), held["loss"]
                 told = json.loads(held["told"].tobytes())
             told |= {"reason": StopReason(told["reason"]), "history": History(loss)}

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from dipedge import arguments
+from dipedge import __version__, arguments
+from dipedge.clips.clip_answer import ClipAnswer, finish
 from dipedge.clips.clip_presets import ClipPreset, clip_preset
 from dipedge.clips.clip_run import ClipRun
-from dipedge.clips.comparison import Comparison
-from dipedge.clips.given_clip import GivenClip, as_written
-from dipedge.clips.joining import Finished, Joining
+from dipedge.clips.given_clip import GivenClip
+from dipedge.clips.joining import Joining
 from dipedge.clips.masks import masks_of
 from dipedge.clips.progress_folder import ProgressFolder
 from dipedge.clips.segment_fit import SegmentFits
-from dipedge.clips.video_result import VideoInterrupted, VideoResult
-from dipedge.course import commonest
+from dipedge.clips.video_result import VideoResult
 from dipedge.descriptions import to_plain
 from dipedge.engines import engine_for
-from dipedge.engines.base import Engine, Settings
-from dipedge.errors import DipedgeError, InputError
+from dipedge.engines.base import Settings
+from dipedge.errors import InputError
 from dipedge.motion import MotionEstimator
 from dipedge.priors import Prior
-from dipedge.result import Step, StopReason
+from dipedge.result import Step
 from dipedge.stopwatch import Stopwatch
 from dipedge.tasks import Inpaint, Task
-from dipedge.video import VideoWriter
 
 MOTIONS = ("auto", "shift", "affine", None)
 LONGEST = 10_000  # frames of a segment
@@ -98,7 +94,8 @@ def restore_video(
     arguments.check_task(task)
     steps = None if steps is None else arguments.whole("steps", steps, 1, 10**9)
     preset = _cut(clip_preset(task, prior, quality, steps), segment, overlap)
-    times, motion = _checked_times(times, preset), _checked_motion(motion, preset)
+    preset = replace(preset, motion=_checked_motion(motion, preset))
+    times = _checked_times(times, preset)
     if resume and output is None:
         raise InputError("resume is True; that needs an output, beside which an unfinished run is kept")
     settings = Settings(
@@ -108,30 +105,41 @@ def restore_video(
     )
     clip = GivenClip(source)
     chosen = engine_for(engine, preset.prior, task)
+    fits = SegmentFits(chosen, task, preset, settings, times, progress, _segments(clip, preset))
+    answer = ClipAnswer(clip, task, output, times, reference, writing)
+    run = _run(clip, task, preset, times, fits, answer, watch)
+    description = {
+        "task": to_plain(task), "prior": to_plain(preset.prior), "quality": quality, "steps": steps,
+        "segment": preset.segment, "overlap": preset.overlap, "motion": preset.motion, "times": times,
+        "seed": seed, "engine": chosen.name, "precision": precision, "version": __version__,
+        "clip": [*clip.shape, clip.reader.has_alpha, clip.reader.bit_depth],
+    }  # fmt: skip
+    return finish(run, answer, chosen, watch, lambda: run.run(description, resume))
+
+
+def _run(
+    clip: GivenClip,
+    task: Task,
+    preset: ClipPreset,
+    times: int,
+    fits: SegmentFits,
+    answer: ClipAnswer,
+    watch: Stopwatch,
+) -> ClipRun:
     holes = isinstance(task, Inpaint)
-    answer = _Answer(clip, task, output, times, reference, writing)
-    run = ClipRun(
+    return ClipRun(
         clip=clip,
         masks=masks_of(task.mask, clip.shape) if holes else None,
-        fits=SegmentFits(
-            chosen, task, preset, settings, motion == "affine", times, progress, _segments(clip, preset)
-        ),
-        follower=None if motion is None else MotionEstimator(motion),
+        fits=fits,
+        follower=None if preset.motion is None else MotionEstimator(preset.motion),
         joining=Joining(times, holes and task.keep),
         take=answer.take,
-        folder=None if output is None else ProgressFolder(answer.path),
+        folder=None if answer.path is None else ProgressFolder(answer.path),
         length=preset.segment or LONGEST,
         overlap=preset.overlap,
         tempo=preset.tempo,
         clock=watch,
     )
-    description = {
-        "task": to_plain(task), "prior": to_plain(preset.prior), "quality": quality, "steps": steps,
-        "segment": preset.segment, "overlap": preset.overlap, "motion": motion, "times": times, "seed": seed,
-        "engine": chosen.name, "device": chosen.device(), "precision": precision,
-        "clip": [*clip.shape, clip.reader.has_alpha, clip.reader.bit_depth],
-    }  # fmt: skip
-    return _Restoring(run, answer, chosen, watch).go(description, resume)
 
 
 def _cut(preset: ClipPreset, segment: int | None, overlap: int | None) -> ClipPreset:
@@ -168,107 +176,3 @@ def _segments(clip: GivenClip, preset: ClipPreset) -> int | None:
     if count is None or preset.segment is None or count <= preset.segment:
         return None if count is None else 1
     return 1 - (preset.segment - count) // (preset.segment - preset.overlap)
-
-
-class _Answer:
-    """Where finished frames go: into a list or a file, and beside the reference.
-
-    Args:
-        clip, task, output, times, reference, writing: as ``restore_video`` has them.
-    """
-
-    def __init__(
-        self, clip: GivenClip, task: Task, output: Any, times: int, reference: Any, writing: dict[str, Any]
-    ) -> None:
-        self._clip = clip
-        self._frames: list[Any] = []
-        self.comparison = None if reference is None else Comparison(_frames_of(reference))
-        self._writer: VideoWriter | None = None
-        if output is None:
-            if writing:
-                raise InputError(f"{', '.join(writing)} given, but no output to write")
-            return
-        height, width, _ = task.answer_shape(clip.shape)
-        self._writer = VideoWriter(output, clip.reader, width, height, times=times, **writing)
-        self.path = Path(self._writer.path)
-
-    def take(self, one: Finished) -> None:
-        if self.comparison is not None:
-            self.comparison.add(one.pixels)
-        if self._writer is None:
-            self._frames.append(one.pixels)
-            return
-        self._writer.write(as_written(one.pixels, self._clip.reader.dtype), one.time, one.duration)
-
-    def finish(self) -> str | None:
-        """Puts a file in its place."""
-        return None if self._writer is None else os.fspath(self._writer.close())
-
-    def stop(self) -> str | None:
-        """Leaves a file as the partial one it is; its path, if it has a frame."""
-        partial = None if self._writer is None else self._writer.stop()
-        return None if partial is None else os.fspath(partial)
-
-    @property
-    def frames(self) -> Any:
-        if self._writer is not None:
-            return None
-        return self._clip.gather(self._frames) if self._frames else []
-
-
-def _frames_of(reference: Any) -> Iterator[Any]:
-    return (frame.pixels for frame in GivenClip(reference).reader)
-
-
-class _Restoring:
-    """A run, and what becomes of it when it ends early.
-
-    Args:
-        run, answer, engine, watch: of this call.
-    """
-
-    def __init__(self, run: ClipRun, answer: _Answer, engine: Engine, watch: Stopwatch) -> None:
-        self._run, self._answer, self._engine, self._watch = run, answer, engine, watch
-
-    def go(self, description: dict[str, Any], resume: bool) -> VideoResult:
-        run, answer = self._run, self._answer
-        try:
-            run.run(description, resume)
-            path = answer.finish()
-        except KeyboardInterrupt as stop:
-            result = self._result(self._left(), StopReason.INTERRUPTED)
-            raise VideoInterrupted(result) from stop
-        except DipedgeError as error:
-            partial = self._left()
-            if partial is None or not isinstance(error, InputError):
-                raise
-            raise type(error)(f"{error}; the {run.restored} frames before it are in {partial}") from error
-        finally:
-            run.fits.close()
-        if run.folder is not None:
-            run.folder.remove()
-        return self._result(path, commonest(one.reason for one in run.segments))
-
-    def _left(self) -> str | None:
-        """The partial file; a disk that is full refuses to finish even that."""
-        with suppress(DipedgeError):
-            return self._answer.stop()
-        return None
-
-    def _result(self, path: str | None, reason: StopReason) -> VideoResult:
-        run, comparison = self._run, self._answer.comparison
-        own = [one for one in run.segments if one.first >= run.resumed]
-        return VideoResult(
-            frames=self._answer.frames,
-            path=path,
-            reason=reason,
-            restored=run.restored,
-            resumed=run.resumed,
-            steps=sum(one.steps for one in own),
-            seconds=self._watch(),
-            segments=tuple(run.segments),
-            engine=self._engine.name,
-            device=self._engine.device(),
-            psnr=None if comparison is None else comparison.psnr,
-            ssim3d=None if comparison is None else comparison.ssim3d,
-        )

@@ -46,7 +46,6 @@ class SegmentFits:
         task: what degraded the clip.
         preset: how it is fitted.
         settings: seed, precision and threads; the rest is the preset's.
-        warped: whether views may be more than shifts.
         times: frames that one becomes.
         progress: called with a ``Step`` after each.
         count: how many segments there will be, or None.
@@ -58,13 +57,12 @@ class SegmentFits:
         task: Task,
         preset: ClipPreset,
         settings: Settings,
-        warped: bool = False,
         times: int = 1,
         progress: Callable[[Step], object] | None = None,
         count: int | None = None,
     ) -> None:
         self._engine, self._task, self._preset, self._settings = engine, task, preset, settings
-        self._warped, self._times, self._progress, self._count = warped, times, progress, count
+        self._times, self._progress, self._count = times, progress, count
         self._program: Program | None = None
         self._first: State = {}
         self._waiting: State | None = None
@@ -135,7 +133,7 @@ class SegmentFits:
             optimiser = optimiser.over(self._steps)
         settings = replace(
             self._settings, optimiser=optimiser, average=0.0, subsample=preset.subsample,
-            frames=self._batch, warped=self._warped,
+            frames=self._batch, warped=preset.motion == "affine",
         )  # fmt: skip
         shape = self._task.estimate_shape((self._batch * height, width, channels))
         self._program = self._engine.compile(preset.prior, self._task, shape, settings)
