@@ -53,6 +53,7 @@ BESIDE = {
     "result": {"history"},
     "export": {"engines"},
     "arrays": {"unit_values"},
+    "pixel_formats": {"bayer"},
     "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
 }
@@ -91,6 +92,7 @@ LEAVES = {
     "tensors",
     "unit_values",
     "pixel_formats",
+    "bayer",
 }  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",
