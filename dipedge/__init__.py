@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.history import History
-    from dipedge.metrics import psnr, ssim
+    from dipedge.metrics import flicker, psnr, ssim, ssim3d
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import (
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         GivenImage,
         HazePriors,
         Hourglass,
+        Hourglass3d,
         Level,
         Meshgrid,
         NoInput,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         ResNet,
         UNet,
         dip,
+        dip3d,
         pip,
         pixels,
         resnet,
@@ -64,6 +66,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
+    from dipedge.views import View
 
 __version__ = "0.1.0"
 
@@ -81,7 +84,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.history": ("History",),
-    "dipedge.metrics": ("psnr", "ssim"),
+    "dipedge.metrics": ("flicker", "psnr", "ssim", "ssim3d"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
@@ -89,6 +92,7 @@ _HOMES = {
         "GivenImage",
         "HazePriors",
         "Hourglass",
+        "Hourglass3d",
         "Level",
         "Meshgrid",
         "NoInput",
@@ -98,6 +102,7 @@ _HOMES = {
         "ResNet",
         "UNet",
         "dip",
+        "dip3d",
         "pip",
         "pixels",
         "resnet",
@@ -123,6 +128,7 @@ _HOMES = {
     ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
+    "dipedge.views": ("View",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -147,6 +153,7 @@ __all__ = [
     "HazePriors",
     "History",
     "Hourglass",
+    "Hourglass3d",
     "Inpaint",
     "InputError",
     "InvertFeatures",
@@ -173,10 +180,13 @@ __all__ = [
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "View",
     "__version__",
     "dip",
+    "dip3d",
     "encoders",
     "fit_steps",
+    "flicker",
     "get_engine",
     "models",
     "pip",
@@ -187,6 +197,7 @@ __all__ = [
     "restore",
     "sample_prior",
     "ssim",
+    "ssim3d",
     "unet",
     "write_report",
 ]

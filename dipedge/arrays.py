@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from dipedge.errors import InputError
+from dipedge.resizing import resized
 from dipedge.unit_values import from_unit, to_unit
 
 SMALLEST_SIDE = 16
@@ -247,12 +248,7 @@ def enlarged(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Float32 [H, W, C] at another size, with Lanczos, clipped to [0, 1]: what a user has without dipedge."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    from PIL import Image
-
-    result = np.empty((height, width, pixels.shape[2]), np.float32)
-    for channel in range(pixels.shape[2]):
-        plane = Image.fromarray(np.ascontiguousarray(pixels[..., channel]))
-        result[..., channel] = plane.resize((width, height), Image.Resampling.LANCZOS)
+    result = resized(pixels, height, width, "lanczos")
     return np.clip(result, 0, 1, out=result)
 
 

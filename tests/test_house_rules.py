@@ -39,7 +39,8 @@ LAYERS = (
         "kernels",
         "_native",
     },
-    {"errors"},
+    {"views"},
+    {"errors", "resizing"},
 )
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
@@ -52,10 +53,12 @@ BESIDE = {
     "variance": {"stopping", "result"},
     "result": {"history"},
     "export": {"engines"},
+    "motion": {"views"},
     "arrays": {"unit_values"},
     "pixel_formats": {"bayer"},
     "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
+    "video": {"images", "arrays"},  # frames may be single pictures
 }
 # Files that were split off another, and count as it.
 PART_OF = {
@@ -80,6 +83,8 @@ PACKAGES = {
     "objectives",
     "presets",
     "models",
+    "video",
+    "networks",
 }  # whose own files may import each other
 LEAVES = {
     "arrays",
@@ -103,7 +108,7 @@ MAY_TOUCH_FILES = {"images", "models", "scene_file", "video"}
 FILE_MODULES = {"glob", "pathlib", "shutil", "tempfile"}
 
 CODE_ROOMS = ("dipedge", "kernels", "bindings", "export", "tests", "benchmarks", "examples")
-CODE_SUFFIXES = {".py", ".cpp", ".h", ".cu"}
+CODE_SUFFIXES = {".py", ".c", ".cpp", ".h", ".cu"}
 KERNEL_PIECES = ("__init__.py", "reference.py", "operator.py", "cpu.h", "cpu.cpp", "triton.py")
 
 
@@ -139,7 +144,7 @@ def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def allowed_rooms(room: str) -> set[str]:
     """What a module of ``room`` may import from dipedge."""
     if room in LEAVES:
-        return {"errors"} | BESIDE.get(room, set())
+        return LAYERS[-1] | ({room} & PACKAGES) | BESIDE.get(room, set())
     for index, layer in enumerate(LAYERS):
         if room in layer:
             below = set().union(*LAYERS[index + 1 :])

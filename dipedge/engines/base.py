@@ -38,6 +38,8 @@ class Settings:
             Fourier features without noise, pointwise layers at the largest level and pointwise data terms.
         precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
         threads: worker threads, None for all processors this process may use.
+        frames: how many frames of equal height the estimate [F * H, W, C] holds, one below another; only
+            ``Hourglass3d`` looks across a frame's edge.
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
     """
 
@@ -47,6 +49,7 @@ class Settings:
     subsample: bool = False
     precision: str = "auto"
     threads: int | None = None
+    frames: int = 1
     input_gradient: bool = False
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
 from dipedge.optimisers import Madgrad, Optimiser
-from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Prior
+from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Hourglass3d, Prior
 from dipedge.tasks import MatchText, Task
 
 
@@ -139,3 +139,16 @@ def why_not_fitted_to_text(engine: str, task: Task) -> str | None:
     Said before a program is compiled, so that ``engine="auto"`` goes on to the engine that can.
     """
     return why_no_madgrad(engine) if isinstance(task, MatchText) else None
+
+
+def check_frames(prior: Prior, task: Task, shape: tuple[int, int, int], frames: int) -> None:
+    """Raises EngineError where stacked frames cannot be had, and InputError where they are uneven."""
+    if frames == 1:
+        return
+    if not isinstance(prior.network, Hourglass3d):
+        raise EngineError(f"frames is {frames}; only a network of kind Hourglass3d takes more than one here")
+    if task.data_term.kind == "outer":
+        raise EngineError(f"frames is {frames}; the loss of task {task.name!r} is of one picture")
+    rows = frames * task.data_term.scale
+    if frames < 1 or shape[0] % rows:
+        raise InputError(f"{shape[0]} rows are not {frames} frames of {task.data_term.scale} * n rows")

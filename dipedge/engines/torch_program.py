@@ -14,6 +14,7 @@ from dipedge.engines.checks import checked_target
 from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
 from dipedge.engines.torch_border import TorchBorder
+from dipedge.engines.torch_hourglass3d import frames_of
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
 from dipedge.engines.torch_optimiser import torch_optimiser
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
@@ -154,6 +155,9 @@ class TorchProgram(TorchBorder):
             z = self._z
         return self._perturbed(z) if perturb and self._prior.perturb == "input" else z
 
+    def _network(self, z: torch.Tensor, places: Places | None = None) -> torch.Tensor:
+        return network_output(self._prior.network, self._parameters, z, places, self._settings.frames)
+
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
             raise InputError("no target was set; hand one over with set_target first")
@@ -162,7 +166,10 @@ class TorchProgram(TorchBorder):
         term, mask = self._term, self._mask
         if mask is not None and places is not None:
             mask = mask[places[0]][:, places[1]]
-        return data_term(output, at(self._target, places), term.kind, mask, term.scale, term.lobes)
+        target = at(self._target, places)
+        if self._settings.frames > 1 and term.kind == "lanczos":  # whose filter must not reach the next frame
+            output, target = (frames_of(one, self._settings.frames) for one in (output, target))
+        return data_term(output, target, term.kind, mask, term.scale, term.lobes)
 
     def _places(self, other: int = 0) -> Places | None:
         """The pixels this step sees (``Settings.subsample``); None for all."""
@@ -180,11 +187,7 @@ class TorchProgram(TorchBorder):
         whole = before.clone()
         for other in (1, 2, 3, 0) if complete else (0,):  # what was just seen comes last
             rows, columns = self._places(other)
-            part = (
-                output
-                if other == 0
-                else network_output(self._prior.network, self._parameters, z, (rows, columns))
-            )
+            part = output if other == 0 else self._network(z, (rows, columns))
             whole[:, :, rows[:, None], columns] = part.detach()
         return whole
 
@@ -194,7 +197,7 @@ class TorchProgram(TorchBorder):
             for _ in range(count):
                 self._disturb_weights()
                 z, places = self._input(perturb=True), self._places()
-                output = network_output(self._prior.network, self._parameters, z, places)
+                output = self._network(z, places)
                 loss = self._data_term(output, places)
                 ends_cycle = places is not None and completes(self.steps_done)
                 self._complete = places is None or ends_cycle or self._new_target
@@ -214,7 +217,7 @@ class TorchProgram(TorchBorder):
         if self._prior.weight_noise == 0:
             return
         for weights in self._parameters.values():
-            if weights.ndim == 4 and weights.numel() > 1:
+            if weights.ndim > 1 and weights.numel() > 1:
                 noise = torch.empty_like(weights).normal_(generator=self._generator)
                 weights += noise * (self._prior.weight_noise * weights.std())
 
@@ -225,7 +228,7 @@ class TorchProgram(TorchBorder):
         with memory_errors():
             self._disturb_weights()
             z = self._input(perturb=True)
-            self._begun = network_output(self._prior.network, self._parameters, z)
+            self._begun = self._network(z)
         return self._array(self._begun)
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
@@ -258,7 +261,7 @@ class TorchProgram(TorchBorder):
                 z = z if z.requires_grad else z.clone().requires_grad_()
                 sources.append(z)
             places = self._places()
-            output = network_output(self._prior.network, self._parameters, z, places)
+            output = self._network(z, places)
             loss = with_penalty(self._prior.network, output, self._data_term(output, places))
             found = torch.autograd.grad(loss, sources, materialize_grads=True)  # Pixels have no z
             gradients = {

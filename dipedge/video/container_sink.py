@@ -1,0 +1,221 @@
+"""Video files, written by PyAV frame by frame, so that what was written is in the file if the process is
+killed.
+
+The encoder counts frames: it is told a constant rate and gives each frame back under its number, and only
+then the frame's own time is put on it. So every codec keeps variable rates exactly, also those whose own
+clock is coarse (MPEG-4: 16 bits) or knows a table of rates only (MPEG-2); rate control sees frames as equals,
+which they are.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dipedge.errors import FileError
+from dipedge.video import colour, encoders
+from dipedge.video.faults import load_av, named, why
+from dipedge.video.passengers import Passengers
+from dipedge.video.source import Looks
+
+# So that an unfinished file can be read: pieces of at most this long are whole by themselves.
+PIECE_SECONDS = 1
+# A fragmented file that becomes an ordinary one when it is finished. Its header waits for the first packets:
+# sound often begins a moment before the picture, and without them the picture would be shifted instead.
+_ISO = {"movflags": "+hybrid_fragmented+delay_moov"}
+CONTAINER = {
+    ".mp4": _ISO, ".m4v": _ISO, ".mov": _ISO, ".3gp": _ISO,
+    ".mkv": {"cluster_time_limit": "1000"}, ".webm": {"cluster_time_limit": "1000"},
+    ".png": {"f": "apng"},
+}  # fmt: skip
+QSCALE = 1 << 1  # AV_CODEC_FLAG_QSCALE
+LAMBDA = 118  # FF_QP2LAMBDA: what quantisers are counted in
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sink writes.
+
+    Args:
+        shape: [H, W, C] of every frame.
+        bit_depth: of a channel in the file, 8 to 16.
+        rate, time_base: of the frames, and the unit of their times in seconds.
+        looks: of the source.
+        resized: whether the frames have another size than the source's.
+        source: path of the video whose sound, subtitles and tags come along; None for none.
+        sound: whether its sound does, too.
+        codec, crf: by the user's choice, or None.
+    """
+
+    shape: tuple[int, int, int]
+    bit_depth: int
+    rate: Fraction
+    time_base: Fraction
+    looks: Looks
+    resized: bool = False
+    source: str | None = None
+    sound: bool = True
+    codec: str | None = None
+    crf: int | None = None
+
+    def colour(self, rgb: bool) -> colour.Colour:
+        """The tags to write: the source's; a guess that another size would change becomes a tag."""
+        tags = self.looks.colour
+        if rgb or (tags.matrix != colour.UNSPECIFIED and tags.matrix != 0):
+            return tags
+        if not self.looks.codec:  # single pictures: sRGB, whose primaries are BT.709's
+            return colour.Colour(tags.meant(self.shape[0]), colour.LIMITED, 13, colour.BT709)
+        return tags
+
+
+class ContainerSink:
+    """A video file that is being written.
+
+    Args:
+        path: where; its extension decides what kind of file.
+        plan: what.
+
+    Raises:
+        FileError: an extension nobody knows, a folder that is not there or not to be written.
+        InputError: a codec that does not go in.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        av = load_av()
+        logging.getLogger("av.container.output").setLevel(logging.ERROR)  # options that a muxer does not use
+        self.notes: list[str] = []
+        self._path, self._plan, self._frames = path, plan, 0
+        self._waiting: dict[int, tuple[Fraction, Fraction]] = {}
+        self._last_tick: int | None = None
+        extension = path.suffix.lower()
+        options = dict(CONTAINER.get(extension, {}))
+        try:
+            self._container = av.open(
+                f"file:{path}", "w", format=options.pop("f", None), metadata_errors="surrogateescape",
+                container_options=options,
+            )  # fmt: skip
+        except ValueError as error:
+            usual = ", ".join(sorted(encoders.BY_EXTENSION))
+            raise FileError(f"{path}: {extension or 'no extension'} is no video file; use {usual}") from error
+        except (av.FFmpegError, OSError) as error:
+            raise FileError(f"{path}: cannot be written ({why(error)})") from error
+        try:
+            self._begin(extension)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _begin(self, extension: str) -> None:
+        """Everything up to the file's header."""
+        plan, container = self._plan, self._container
+        looks = plan.looks
+        chosen = encoders.choose(
+            extension, container.supported_codecs, (looks.codec, looks.pixel_format), plan.shape,
+            plan.bit_depth, plan.codec,
+        )  # fmt: skip
+        self.codec, self.pixel_format = chosen.codec, chosen.pixel_format
+        if plan.shape[2] == 4 and not encoders.keeps(chosen.pixel_format, 4, 8):
+            self.notes.append(f"{chosen.codec} in {extension} holds no transparency; it is left out")
+        bits = encoders.bits_of(chosen.pixel_format)
+        if bits < plan.bit_depth and chosen.codec != looks.codec:
+            self.notes.append(f"{chosen.codec} is written with {bits} bits a channel, not {plan.bit_depth}")
+        self._memory = colour.memory_format(plan.shape[2], plan.bit_depth)
+        with named(self._path, f"cannot be written as {chosen.codec}"):
+            self._stream = self._add_stream(chosen)
+            self._passengers = Passengers(plan.source, container, plan.sound, plan.looks)
+            self.notes += self._passengers.notes
+            container.start_encoding()
+        self._tick = Fraction(self._stream.time_base)
+
+    def _add_stream(self, chosen: encoders.Choice) -> Any:
+        """The video stream, its encoder set."""
+        plan = self._plan
+        options = encoders.settings(chosen, plan.crf)
+        codec = load_av().Codec(chosen.encoder.name, "w")
+        rate = encoders.rate_for(chosen, plan.rate, codec.frame_rates)
+        stream = self._container.add_stream(chosen.encoder.name, rate=rate, options=options)
+        stream.height, stream.width = plan.shape[:2]
+        stream.pix_fmt = chosen.pixel_format
+        context = stream.codec_context
+        context.time_base = 1 / rate
+        stream.time_base = plan.time_base
+        context.gop_size = max(1, min(round(rate * PIECE_SECONDS), 250))
+        context.max_b_frames = 0
+        if chosen.encoder.quantiser:
+            context.flags |= QSCALE
+            context.global_quality = LAMBDA * chosen.encoder.quantiser
+        if plan.looks.aspect is not None:
+            context.sample_aspect_ratio = plan.looks.aspect
+        rgb = "rgb" in chosen.pixel_format or "gbr" in chosen.pixel_format or "bgr" in chosen.pixel_format
+        tags = plan.colour(rgb)
+        if not rgb:
+            context.colorspace, context.color_range = tags.matrix, tags.range
+            context.color_trc, context.color_primaries = tags.transfer, tags.primaries
+        self._converter = colour.Converter(tags, plan.shape[0])
+        if plan.looks.matrix is not None:
+            if hasattr(stream, "set_display_matrix"):
+                stream.set_display_matrix(plan.looks.matrix)
+            else:
+                self.notes.append(
+                    "this PyAV cannot write how the picture is turned; it will be shown as stored"
+                )
+        return stream
+
+    def write(self, pixels: np.ndarray, time: Fraction, duration: Fraction) -> None:
+        """Writes one frame [H, W, C].
+
+        Raises:
+            FileError: the disk refused; what is there so far stays.
+        """
+        frame = self._converter.to_frame(pixels, self._memory, self.pixel_format)
+        frame.pts, frame.time_base = self._frames, self._stream.codec_context.time_base
+        tags = self._stream.codec_context
+        frame.color_range, frame.colorspace = tags.color_range, tags.colorspace
+        self._waiting[self._frames] = (time, duration)
+        self._frames += 1
+        with named(self._path, "cannot be written"):
+            self._passengers.carry(until=time)
+            self._mux(self._stream.encode(frame))
+
+    def _mux(self, packets: list[Any]) -> None:
+        """Packets into the file, with their frames' own times."""
+        for packet in packets:
+            if packet.pts is None or packet.pts not in self._waiting:
+                packet.pts = min(self._waiting)
+            time, duration = self._waiting.pop(packet.pts)
+            tick = round(time / self._tick)
+            if self._last_tick is not None and tick <= self._last_tick:
+                tick = self._last_tick + 1  # the container's clock is coarser than the source's
+            self._last_tick = tick
+            packet.time_base = self._tick
+            packet.pts = packet.dts = tick
+            packet.duration = max(1, round((time + duration) / self._tick) - tick)
+            self._container.mux(packet)
+
+    def finish(self) -> None:
+        """Writes what is still held back, and the file's end.
+
+        Raises:
+            FileError: the disk refused.
+        """
+        try:
+            with named(self._path, "cannot be written"):
+                self._mux(self._stream.encode(None))
+                self._passengers.carry(until=None)
+                self._container.close()
+        finally:
+            self._abandon()
+
+    def _abandon(self) -> None:
+        """Lets go of the file after a failure; a second close does nothing."""
+        passengers = getattr(self, "_passengers", None)
+        if passengers is not None:
+            passengers.close()
+        with suppress(Exception):  # it was said why already
+            self._container.close()
