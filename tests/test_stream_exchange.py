@@ -1,6 +1,5 @@
 """Exchange, Stream and its threads, with a push that is under the test's control: nothing is fitted here."""
 
-import asyncio
 import gc
 import os
 import signal
@@ -9,47 +8,12 @@ import sys
 import threading
 import weakref
 
-import numpy as np
 import pytest
 
 import dipedge as de
-from dipedge.result import FitResult, StopReason
 from dipedge.streaming.exchange import Exchange
-from dipedge.streaming.stream import PATIENCE, Stream
-
-WAIT = 20  # seconds after which something is taken to hang
-
-
-def result(frame, cut=False):
-    """A result whose picture is the frame itself."""
-    history = de.History(np.zeros(1))
-    return FitResult(frame, StopReason.STEPS, 1, 0.0, 0.0, history, "none", {}, 1, scene_cut=cut)
-
-
-class Gate:
-    """A push that waits until the test lets a frame through, and notes what it was given."""
-
-    def __init__(self, is_open=True):
-        self.seen, self.motions = [], []
-        self.began = threading.Semaphore(0)
-        self._free = threading.Event()
-        if is_open:
-            self._free.set()
-
-    def __call__(self, frame, motion, unwanted):
-        self.seen.append(frame)
-        self.motions.append(motion)
-        self.began.release()
-        assert self._free.wait(WAIT)
-        if isinstance(frame, Exception):
-            raise frame
-        return result(frame)
-
-    def wait_until_it_fits(self):
-        assert self.began.acquire(timeout=WAIT)
-
-    def open(self):
-        self._free.set()
+from dipedge.streaming.stream import PATIENCE
+from tests.gated_push import WAIT, Gate, ended, endless, eventually, images, result, stream_of
 
 
 @pytest.fixture
@@ -57,24 +21,6 @@ def gate():
     gate = Gate(is_open=False)
     yield gate
     gate.open()
-
-
-def stream_of(frames, push=None, depth=2, drops=False, keeps_errors=False):
-    return Stream(frames, push or Gate(), depth=depth, drops=drops, keeps_errors=keeps_errors)
-
-
-def eventually(is_so):
-    """Waits for what another thread does next; fails when it does not."""
-    pause = threading.Event()
-    for _ in range(WAIT * 100):
-        if is_so():
-            return
-        pause.wait(0.01)
-    pytest.fail("it never happened")
-
-
-def images(stream):
-    return [found.image for found in stream]
 
 
 # Order and counters -----------------------------------------------------------------------------------
@@ -248,18 +194,6 @@ def test_what_is_no_source_is_refused_at_once(frames):
 # Leaving early ----------------------------------------------------------------------------------------
 
 
-def endless():
-    index = 0
-    while True:
-        yield index
-        index += 1
-
-
-def ended(stream):
-    """Whether the thread that fits is gone, which a stream's end is about."""
-    return not stream.fitter._thread.is_alive()
-
-
 def test_leaving_the_context_ends_the_stream_and_its_threads():
     with stream_of(endless()) as stream:
         next(stream)
@@ -365,109 +299,3 @@ print(next(stream).steps)
     pytest.importorskip("dipedge._native")
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "2", "")
-
-
-# asyncio ----------------------------------------------------------------------------------------------
-
-
-def asynchronously(coroutine):
-    return asyncio.run(asyncio.wait_for(coroutine, WAIT))
-
-
-async def from_list(items, pause=0.0):
-    for item in items:
-        await asyncio.sleep(pause)
-        if isinstance(item, OSError):
-            raise item
-        yield item
-
-
-@pytest.mark.parametrize("source", [lambda: range(20), lambda: from_list(range(20))])
-def test_results_can_be_taken_with_async_for(source):
-    async def run():
-        return [one.frame async for one in stream_of(source())]
-
-    assert asynchronously(run()) == list(range(20))
-
-
-def test_the_event_loop_goes_on_while_a_frame_is_fitted(gate):
-    async def run():
-        stream = stream_of([0], gate)
-        waiting = asyncio.ensure_future(anext(stream))
-        while gate.began._value == 0:
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
-        assert not waiting.done()
-        gate.open()
-        return (await waiting).frame
-
-    assert asynchronously(run()) == 0
-
-
-def test_an_asynchronous_source_waits_for_room_too(gate):
-    asked = []
-
-    async def source():
-        for index in range(6):
-            asked.append(index)
-            yield index
-
-    async def run():
-        stream = stream_of(source(), gate)
-        waiting = asyncio.ensure_future(anext(stream))
-        while stream.statistics.waiting < 2:
-            await asyncio.sleep(0.001)
-        assert asked == [0, 1, 2]
-        gate.open()
-        found = [(await waiting).frame] + [one.frame async for one in stream]
-        assert stream.statistics.held_back > 0
-        return found
-
-    assert asynchronously(run()) == list(range(6))
-
-
-def test_an_asynchronous_source_may_fail():
-    async def run():
-        found = []
-        with pytest.raises(OSError, match="gone"):
-            async for one in stream_of(from_list([0, 1, OSError("gone")])):
-                found.append(one.frame)
-        return found
-
-    assert asynchronously(run()) == [0, 1]
-
-
-def test_leaving_an_asynchronous_stream_ends_its_source():
-    closed = []
-
-    async def source():
-        try:
-            yield 0
-            await asyncio.sleep(WAIT)
-        finally:
-            closed.append(True)
-
-    async def run():
-        async with stream_of(source()) as stream:
-            await anext(stream)
-        while not closed:
-            await asyncio.sleep(0.001)
-        return ended(stream)
-
-    assert asynchronously(run())
-
-
-def test_a_cancelled_wait_loses_no_result(gate):
-    async def run():
-        stream = stream_of([0, 1], gate)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(anext(stream), 0.05)
-        gate.open()
-        return [one.frame async for one in stream]
-
-    assert asynchronously(run()) == [0, 1]
-
-
-def test_an_asynchronous_source_cannot_be_read_with_for():
-    with stream_of(from_list([0])) as stream, pytest.raises(de.InputError, match="async for"):
-        next(stream)

@@ -197,9 +197,9 @@ def test_an_error_in_the_progress_function_is_seen(session, frames):
         raise ZeroDivisionError("progress")
 
     session._progress = fail
-    with session.stream(frames, errors="yield") as stream:
-        with pytest.raises(ZeroDivisionError, match="progress"):
-            next(stream)
+    stream = session.stream(frames, errors="yield")
+    with stream, pytest.raises(ZeroDivisionError, match="progress"):
+        next(stream)
     session._progress = None
     assert session.push(frames[0], steps=1).steps == 1
 
