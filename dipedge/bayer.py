@@ -2,8 +2,8 @@
 
 A sensor has one colour a pixel. What is missing is the mean of the neighbours that have it, the oldest and
 simplest way: it invents nothing that a fit would then take for the picture. Edges are mirrored, which keeps
-the pattern. OpenCV gives the same bits inside a frame, and is taken where it is installed; it repeats the last
-inner pixels at the edge, so frames are mirrored before it sees them.
+the pattern. OpenCV gives the same bits inside a frame, and is taken where it is installed; at the edge it
+repeats inner pixels, so frames are mirrored before it sees them.
 """
 
 from __future__ import annotations
