@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
+    from dipedge.streaming import FailedFrame, Stream, StreamStatistics
     from dipedge.tasks import (
         Dehaze,
         Denoise,
@@ -113,6 +114,7 @@ _HOMES = {
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
+    "dipedge.streaming": ("FailedFrame", "Stream", "StreamStatistics"),
     "dipedge.tasks": (
         "Dehaze",
         "Denoise",
@@ -142,6 +144,7 @@ __all__ = [
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
+    "FailedFrame",
     "FileError",
     "FitDivergedError",
     "FitResult",
@@ -176,6 +179,8 @@ __all__ = [
     "Session",
     "Step",
     "StopReason",
+    "Stream",
+    "StreamStatistics",
     "SuperResolve",
     "Tiles",
     "UNet",
