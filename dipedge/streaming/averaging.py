@@ -40,8 +40,12 @@ class YoungAverage:
         self.grown_up = weight == 0  # the raw output is its own average
 
     def look(self, program: Program) -> None:
-        """Takes in the last output, if it is a whole one; hands over to the engine's average in time."""
-        if self.grown_up or not program.complete:
+        """Takes in the last output; hands over to the engine's average when that forgets as slowly.
+
+        Outputs that are not whole, too (``Settings.subsample``): where a pixel was not computed it is three
+        steps old at most, which is newer than the last whole one.
+        """
+        if self.grown_up:
             return
         gained, self._steps = program.steps_done - self._steps, program.steps_done
         self._count += 1
