@@ -15,6 +15,7 @@ import numpy as np
 
 from dipedge.course import Course
 from dipedge.engines.base import Engine, Program, State
+from dipedge.errors import InputError
 from dipedge.result import FIRST_VIEW, FitResult
 from dipedge.views import View
 
@@ -63,6 +64,22 @@ class YoungAverage:
         """Makes it the program's average."""
         if self._mean is not None:
             program.load_state({"average": self._mean})
+
+    def state(self) -> State:
+        """What it is; ``load_state`` goes on from there."""
+        counts = np.array([self._count, self._steps], np.int64)
+        return {"stream/counts": counts} | ({} if self._mean is None else {"stream/mean": self._mean})
+
+    def load_state(self, state: State, shape: tuple[int, int, int]) -> None:
+        """Goes on from what ``state`` gave.
+
+        Raises:
+            InputError: arrays of another shape.
+        """
+        mean, counts = state["stream/mean"], state.get("stream/counts", np.empty(0))
+        if mean.shape != shape or counts.shape != (2,) or counts.min() < 1:
+            raise InputError(f"stream/mean is an array of {mean.shape} after {counts} outputs and steps")
+        self._mean, (self._count, self._steps) = mean.astype(np.float32), counts.tolist()
 
     def move(self, motion: View) -> None:
         """Brings it along with the camera."""
