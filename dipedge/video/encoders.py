@@ -32,6 +32,7 @@ class Encoder:
         even: both sides must be even numbers where chroma is stored at half size.
         refused: pixel formats that it lists and that nothing reads afterwards.
         rates: whether only the rates in the codec's own table can be written.
+        smallest: side from which on it can be trusted.
     """
 
     name: str
@@ -42,14 +43,17 @@ class Encoder:
     even: bool = False
     refused: tuple[str, ...] = ()
     rates: bool = False
+    smallest: int = 1
 
 
+_X264 = {"preset": "medium", "tune": "zerolatency"}
 _VPX = {"b:v": "0", "lag-in-frames": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "2"}
 ENCODERS: dict[str, Encoder] = {
-    "h264": Encoder("libx264", 16, options={"preset": "medium", "tune": "zerolatency"}, even=True),
+    "h264": Encoder("libx264", 16, options={**_X264, "x264-params": "stitchable=1"}, even=True),
     "hevc": Encoder(
         "libx265", 17, even=True, refused=("yuva420p", "yuva420p10le"),
-        options={"preset": "medium", "tune": "zerolatency", "x265-params": "log-level=none:bframes=0"},
+        smallest=64,  # below, x265 4.2 writes beyond its buffers
+        options={**_X264, "x265-params": "log-level=none:bframes=0"},
     ),
     "vp9": Encoder("libvpx-vp9", 15, 63, {**_VPX, "row-mt": "1"}),
     "vp8": Encoder("libvpx", 6, 63, {**_VPX, "b:v": "20M"}),
@@ -80,8 +84,16 @@ BY_EXTENSION: dict[str, tuple[str, ...]] = {
     ".mts": ("h264",), ".flv": ("h264",), ".3gp": ("h264",), ".mpg": ("mpeg2video",),
     ".mpeg": ("mpeg2video",), ".mxf": ("mpeg2video",), ".ivf": ("vp9", "av1"), ".gif": ("gif",),
     ".apng": ("apng",), ".png": ("apng",),
-    ".webp": ("webp",), ".y4m": ("rawvideo",), ".wmv": ("mpeg4",), ".ogv": ("vp8",),
+    ".webp": ("webp",), ".wmv": ("mpeg4",), ".ogv": ("vp8",),
 }  # fmt: skip
+
+
+# What containers hold beyond what FFmpeg's tables say; some have no table.
+HELD_TOO = {
+    "mpegts": {"libx264", "libx265", "mpeg1video", "mpeg4"},
+    "vob": {"mpeg1video"},
+    "mxf": {"prores_ks", "libx264"},
+}
 
 
 @dataclass(frozen=True)
@@ -180,10 +192,10 @@ def choose(
         raise InputError(f"codec is {asked!r}; it must be one of {', '.join(sorted(ENCODERS))}")
     names = [asked] if asked is not None else [codec, *BY_EXTENSION.get(extension, ()), "h264", "ffv1"]
     names = [name for name in names if name in ENCODERS and ENCODERS[name].name in supported]
+    names = [name for name in names if min(shape[:2]) >= ENCODERS[name].smallest]
     if not names:
-        raise InputError(
-            f"codec {asked or codec!r} does not go into a {extension} file; name another --codec"
-        )
+        size = f"with frames of {shape[1]} x {shape[0]}"
+        raise InputError(f"codec {asked or codec!r} does not go into a {extension} file {size}; name another")
     choices = [_choice(name, pixel_format, shape, bit_depth) for name in names]
     good = [choice for choice in choices if keeps(choice.pixel_format, shape[2], bit_depth)]
     return (good or choices)[0]
