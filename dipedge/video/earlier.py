@@ -92,10 +92,13 @@ def _packets(container: Any, stream: Any) -> Iterator[Kept]:
     )
     base = Fraction(stream.time_base)
     usual = 1 / Fraction(stream.guessed_rate or 25)
+    begin = (
+        round(Fraction(container.start_time or 0, 1_000_000) / base) * base
+    )  # MPEG's streams begin later than 0
     for packet in container.demux(stream):
         if packet.is_corrupt or not packet.size or packet.pts is None:
             return
-        time = packet.pts * base
+        time = packet.pts * base - begin
         duration = packet.duration * base if packet.duration else usual
         for ready in opened.filter(packet) if opened is not None else (packet,):
             yield Kept(ready, time, duration)
