@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from dipedge.video.faults import load_av
 # In mp4 and mkv these codecs' packets have no start codes, and what they refer to stands in the file's
 # header; a muxer whose own encoder writes start codes wants both in the packets.
 WITH_START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+
+UNMARKED = ("mpeg", "mpegts")  # containers in which a packet that was cut off looks like any other
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,11 @@ def frames(path: Path, expected: tuple[str, str, int, int] | None = None) -> Ite
         if expected is not None and found != expected:
             was, wanted = ("{} {} {} x {}".format(*each) for each in (found, expected))
             raise FileError(f"{path}: an earlier run wrote {was}, this one would write {wanted}; begin anew")
+        packets = _packets(container, stream)
+        if container.format.name in UNMARKED:
+            packets = _without_last(packets)
         with suppress(av.FFmpegError):  # where it was cut off
-            yield from _packets(container, stream)
+            yield from packets
 
 
 def _packets(container: Any, stream: Any) -> Iterator[Kept]:
@@ -102,3 +108,7 @@ def _packets(container: Any, stream: Any) -> Iterator[Kept]:
         duration = packet.duration * base if packet.duration else usual
         for ready in opened.filter(packet) if opened is not None else (packet,):
             yield Kept(ready, time, duration)
+
+
+def _without_last(packets: Iterator[Kept]) -> Iterator[Kept]:
+    yield from (packet for packet, _ in pairwise(packets))
