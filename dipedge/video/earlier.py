@@ -23,7 +23,8 @@ from dipedge.video.faults import load_av
 # header; a muxer whose own encoder writes start codes wants both in the packets.
 WITH_START_CODES = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
 
-UNMARKED = ("mpeg", "mpegts")  # containers in which a packet that was cut off looks like any other
+UNMARKED = "mpegts"  # a packet that was cut off looks like any other
+NO_PACKETS = "mpeg"  # program streams: neither where a picture ends nor when each is shown
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def frames(path: Path, expected: tuple[str, str, int, int] | None = None) -> Ite
     except (av.FFmpegError, ValueError):
         return  # killed before there was a frame in it
     with container:
-        if not container.streams.video:
+        if not container.streams.video or container.format.name == NO_PACKETS:
             return
         stream = container.streams.video[0]
         context = stream.codec_context
@@ -82,7 +83,7 @@ def frames(path: Path, expected: tuple[str, str, int, int] | None = None) -> Ite
             was, wanted = ("{} {} {} x {}".format(*each) for each in (found, expected))
             raise FileError(f"{path}: an earlier run wrote {was}, this one would write {wanted}; begin anew")
         packets = _packets(container, stream)
-        if container.format.name in UNMARKED:
+        if container.format.name == UNMARKED:
             packets = _without_last(packets)
         with suppress(av.FFmpegError):  # where it was cut off
             yield from packets

@@ -35,8 +35,8 @@ class VideoWriter:
         crf: the codec's quality scale, 0 is best; default: no visible loss.
         audio: whether the sound comes along.
         keep: how many frames of an unfinished video in the same place are taken over, at most; the next frame
-            to write is number ``frames``. A killed run may have lost the last frame it wrote (of an MPEG
-            program stream the last few).
+            to write is number ``frames``. A killed run may have lost the last frame it wrote; a
+            transport stream (ts) the last two, a program stream (mpg) all.
 
     Attributes:
         path, partial: where it will be, and where it is until it is finished.
