@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -49,7 +49,7 @@ class Plan:
         bit_depth: of a channel in the file, 8 to 16.
         rate, time_base: of the frames, and the unit of their times in seconds.
         looks: of the source.
-        resized: whether the frames have another size than the source's.
+        source_height: of the source's frames, by which its matrix is guessed where it is not tagged.
         source: path of the video whose sound, subtitles and tags come along; None for none.
         sound: whether its sound does, too.
         codec, crf: by the user's choice, or None.
@@ -60,20 +60,21 @@ class Plan:
     rate: Fraction
     time_base: Fraction
     looks: Looks
-    resized: bool = False
+    source_height: int
     source: str | None = None
     sound: bool = True
     codec: str | None = None
     crf: int | None = None
 
-    def colour(self, rgb: bool) -> colour.Colour:
-        """The tags to write: the source's; a guess that another size would change becomes a tag."""
+    def colour(self) -> colour.Colour:
+        """The tags to write: the source's. A matrix that players would guess otherwise at the new size is
+        tagged.
+        """
         tags = self.looks.colour
-        if rgb or (tags.matrix != colour.UNSPECIFIED and tags.matrix != 0):
-            return tags
+        meant = tags.meant(self.source_height)
         if not self.looks.codec:  # single pictures: sRGB, whose primaries are BT.709's
             return colour.Colour(tags.meant(self.shape[0]), colour.LIMITED, 13, colour.BT709)
-        return tags
+        return replace(tags, matrix=meant) if meant != tags.meant(self.shape[0]) else tags
 
 
 class ContainerSink:
@@ -128,7 +129,7 @@ class ContainerSink:
         looks = plan.looks
         held = container.supported_codecs | encoders.HELD_TOO.get(container.format.name, set())
         chosen = encoders.choose(
-            extension, held, (looks.codec, looks.pixel_format), plan.shape,
+            container.format.name, extension, held, (looks.codec, looks.pixel_format), plan.shape,
             plan.bit_depth, plan.codec,
         )  # fmt: skip
         self.codec, self.pixel_format = chosen.codec, chosen.pixel_format
@@ -166,7 +167,7 @@ class ContainerSink:
         if plan.looks.aspect is not None:
             context.sample_aspect_ratio = plan.looks.aspect
         rgb = "rgb" in chosen.pixel_format or "gbr" in chosen.pixel_format or "bgr" in chosen.pixel_format
-        tags = plan.colour(rgb)
+        tags = plan.colour()
         if not rgb:
             context.colorspace, context.color_range = tags.matrix, tags.range
             context.color_trc, context.color_primaries = tags.transfer, tags.primaries

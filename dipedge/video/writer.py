@@ -62,7 +62,7 @@ class VideoWriter:
         check_not_the_source(self.path, like.path)
         plan = Plan(
             shape=self.shape, bit_depth=like.bit_depth, rate=self._rate, time_base=like.time_base / times,
-            looks=like.looks, resized=(height, width) != (like.height, like.width),
+            looks=like.looks, source_height=like.height,
             source=like.path if like.looks.codec and Path(like.path).is_file() else None, sound=audio,
             codec=codec, crf=crf,
         )  # fmt: skip
