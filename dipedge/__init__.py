@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge import encoders, models
+    from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
+    from dipedge.streaming import FailedFrame, Stream, StreamStatistics
     from dipedge.tasks import (
         Dehaze,
         Denoise,
@@ -73,6 +75,7 @@ __version__ = "0.1.0"
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
     "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -113,6 +116,7 @@ _HOMES = {
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
+    "dipedge.streaming": ("FailedFrame", "Stream", "StreamStatistics"),
     "dipedge.tasks": (
         "Dehaze",
         "Denoise",
@@ -142,10 +146,12 @@ __all__ = [
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
+    "FailedFrame",
     "FileError",
     "FitDivergedError",
     "FitResult",
     "FittedMember",
+    "FittedSegment",
     "FittedTile",
     "FlashNoFlash",
     "Fourier",
@@ -176,10 +182,14 @@ __all__ = [
     "Session",
     "Step",
     "StopReason",
+    "Stream",
+    "StreamStatistics",
     "SuperResolve",
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "VideoInterrupted",
+    "VideoResult",
     "View",
     "__version__",
     "dip",
@@ -195,6 +205,7 @@ __all__ = [
     "psnr",
     "resnet",
     "restore",
+    "restore_video",
     "sample_prior",
     "ssim",
     "ssim3d",

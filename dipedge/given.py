@@ -73,8 +73,19 @@ class Given:
     jobs: list[Job] = field(default_factory=list)
     clock: Clock | None = None  # since its first fit began
     seconds: float = 0.0  # until its last fit ended
+    _held: np.ndarray | None = None
     _sum: np.ndarray | None = None  # of the estimates of the first ``_added`` jobs
     _added: int = 0
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Those of the picture; converted anew by every call, unless they are held."""
+        return self.picture.pixels if self._held is None else self._held
+
+    def hold(self) -> np.ndarray:
+        """``pixels``, converted once from now on: four bytes a value, which a frame of a stream may cost."""
+        self._held = self.pixels
+        return self._held
 
     @property
     def piece(self) -> tuple[int, int, int]:
@@ -118,7 +129,7 @@ class Given:
     def shown(self, estimate: np.ndarray, place: tuple[slice, slice] | None = None) -> np.ndarray:
         """The answer's values [H, W, C] as they are handed out, without alpha; ``place``: see ``measure``."""
         if type(self.task).answer is not BaseTask.answer:
-            pixels = self.picture.pixels if place is None else self.picture.window(*place)
+            pixels = self.pixels if place is None else self.picture.window(*place)
             estimate = self.task.answer(estimate, pixels).image
         if place is None:
             return self.picture.rounded(estimate, self._kept)
@@ -141,7 +152,7 @@ class Given:
         if self._stays_with(program) and place is None:  # a GPU's frame, and a program on that GPU
             target, mask, z = self.picture.on(program.tensor_device), self.mask, self.z
         elif place is None:
-            target, mask, z = self.task.target(self.picture.pixels), self.mask, self.z
+            target, mask, z = self.task.target(self.pixels), self.mask, self.z
         else:
             target = self.picture.window(*place)
             mask, z = (None if whole is None else whole[place] for whole in (self.mask, self.z))
@@ -152,9 +163,7 @@ class Given:
 
     def estimate(self, course: Course, program: Program) -> Any:
         """The answer's values [H, W, C]: an array, or a tensor where the picture is one and may stay so."""
-        if self._stays_with(program) and self.reference is None and course.kept is None:
-            return program.estimate_tensor()
-        return course.estimate(program)
+        return course.estimate(program, self._stays_with(program) and self.reference is None)
 
     def _stays_with(self, program: Program) -> bool:
         """Whether picture and program are tensors, and the task asks for nothing but these."""
@@ -167,7 +176,7 @@ class Given:
         """The answer in the kind of the picture, and its parts."""
         if type(self.task).answer is BaseTask.answer:  # needs no pixels, which of a large picture are many
             return self.picture.give_back(estimate, self._kept), {}
-        answer = self.task.answer(estimate, self.picture.pixels)
+        answer = self.task.answer(estimate, self.pixels)
         return self.picture.give_back(answer.image), answer.parts
 
     def settle(self) -> None:

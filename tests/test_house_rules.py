@@ -55,6 +55,7 @@ BESIDE = {
     "export": {"engines"},
     "motion": {"views"},
     "arrays": {"unit_values"},
+    "pixel_formats": {"bayer"},
     "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
     "video": {"images", "arrays"},  # frames may be single pictures
@@ -66,9 +67,12 @@ PART_OF = {
     "report_page": "session",
     "measure": "session",
     "stopwatch": "session",
+    "streaming": "session",
     "given": "session",
+    "kept_fit": "session",
     "tiled_fit": "session",
     "together": "session",
+    "clips": "session",
     "__main__": "cli",
     "preset_table": "presets",
 }
@@ -96,6 +100,7 @@ LEAVES = {
     "tensors",
     "unit_values",
     "pixel_formats",
+    "bayer",
 }  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",
