@@ -31,7 +31,7 @@ def read_frames(clip, masks=None):
 
 
 def cut(count, length, overlap, follower=None, start=None):
-    return list(segments_of(read_frames(pictures(count)), length, overlap, start or Start(), 2.0, follower))
+    return list(segments_of(read_frames(pictures(count)), length, overlap, start or Start(), 0.4, follower))
 
 
 class Scripted:
@@ -127,7 +127,7 @@ def test_segments_taken_up_in_the_middle_are_those_of_the_whole_clip():
     for before, expected in pairwise(whole):
         start = before.next_start()
         frames = list(read_frames(pictures(12)))[start.first :]
-        again = list(segments_of(iter(frames), 5, 2, start, 2.0, follower))
+        again = list(segments_of(iter(frames), 5, 2, start, 0.4, follower))
         assert [one.views for one in again] == [one.views for one in whole[expected.number :]]
         assert again[0].first == expected.first and again[0].fresh == expected.fresh
 
@@ -258,6 +258,13 @@ def test_published_settings_stand_to_the_letter():
     assert preset.prior.parameter_count() == 1_565_043
     assert clip_preset(de.SuperResolve(4), None, "paper").epochs == 10_000
     assert preset.batch((64, 64, 3), 30) == 6
+
+
+def test_a_frame_averages_a_sixteenth_of_its_outputs():
+    preset = clip_preset(de.Denoise(), None, "balanced")
+    assert preset.weight(640, 24, 6) == pytest.approx(0.9)  # 160 outputs of each frame: ten count
+    assert preset.weight(3, 6, 6) == 0.0
+    assert clip_preset(de.Denoise(), None, "paper").weight(640, 24, 6) == 0.0
 
 
 def test_large_frames_come_fewer_at_a_time():

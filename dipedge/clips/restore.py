@@ -144,7 +144,7 @@ def _run(
         folder=None if answer.path is None else ProgressFolder(answer.path),
         length=preset.segment or LONGEST,
         overlap=preset.overlap,
-        tempo=preset.tempo,
+        tempo=preset.tempo or 1 / (preset.segment or clip.reader.frames or LONGEST),
         clock=watch,
     )
 

@@ -98,7 +98,7 @@ class SegmentFits:
                 self._program, self._task, piece, self._preset.timed, self._batch,
                 in_order(count, self._batch) if self._preset.whole
                 else epochs(count, self._batch, (self._settings.seed, segment.number)),
-                self._preset.average,
+                self._preset.weight(steps, count, self._batch),
             )  # fmt: skip
             course = self._follow(program, piece, steps, clock, segment.number, courses)
             courses.append(course)
@@ -135,7 +135,7 @@ class SegmentFits:
         return course
 
     def _prepare(self, segment: Segment, number: int) -> int:
-        """The program, with the weights to begin from; how many steps the fit may take."""
+        """The program, with the weights to begin from; how many steps are planned."""
         steps = self._preset.steps(len(segment.frames), self._batch, segment.fresh)
         self._program.load_state(self._first if segment.fresh else self._states[number])
         # A warm fit needs no time at the full rate: it enters where so many steps of the fall are left.
