@@ -149,10 +149,10 @@ def test_what_a_hole_hides_does_not_change_the_answer(restore, clip):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_frames_between_frames_are_made(restore, clip, times):
+@pytest.mark.parametrize(("times", "between"), [(2, "query"), (3, "query"), (3, "blend")])
+def test_frames_between_frames_are_made(restore, clip, times, between):
     given = clip(7, "float32")
-    result = restore(given, times=times, segment=4, overlap=2, steps=60)
+    result = restore(given, times=times, between=between, segment=4, overlap=2, steps=60)
     assert len(result.frames) == times * 6 + 1
     assert result.restored == 7
     before, between, after = result.frames[0], result.frames[1], result.frames[times]
@@ -200,6 +200,7 @@ def test_the_camera_is_followed_and_cuts_begin_anew(restore, picture):
         ({"segment": 0}, "segment is 0"),
         ({"segment": 4, "overlap": 4}, "overlap is 4"),
         ({"times": 0}, "times is 0"),
+        ({"between": "morph"}, "between is 'morph'"),
         ({"motion": "zoom"}, "motion is 'zoom'"),
         ({"steps": 0}, "steps is 0"),
         ({"quality": "best"}, "quality is 'best'"),

@@ -9,6 +9,7 @@ import pytest
 import dipedge as de
 from dipedge import arrays, metrics
 from dipedge.clips.batches import epoch, epochs
+from dipedge.clips.between import blended, moved
 from dipedge.clips.clip_presets import clip_preset
 from dipedge.clips.comparison import Comparison
 from dipedge.clips.given_clip import GivenClip, as_written
@@ -157,6 +158,44 @@ def test_a_tile_and_an_answer_have_the_same_view_in_their_own_pixels():
     assert inside(view, WHOLE, 1).matrix == pytest.approx(view.matrix)
     shift = inside(View.shift(2.0, -1.0), (slice(0, 8), slice(4, 12)), 4)
     assert shift.is_shift and shift.matrix[2::3] == pytest.approx((8.0, -4.0))
+
+
+# Between frames -------------------------------------------------------------------------------------
+
+
+def waves(height, width, matrix=((1, 0, 0), (0, 1, 0))):
+    """A smooth picture, looked at through ``matrix``."""
+    row, column = np.mgrid[:height, :width]
+    (a, b, c), (d, e, f) = matrix
+    x, y = a * column + b * row + c, d * column + e * row + f
+    return np.stack([0.5 + 0.3 * np.sin(x / 4) * np.cos(y / 5), 0.5 + 0.2 * np.sin((x + y) / 6)], -1).astype(
+        np.float32
+    )
+
+
+def test_a_picture_moved_by_whole_pixels_is_the_same_pixels():
+    picture = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
+    shifted = moved(picture, np.array([[1, 0, 2], [0, 1, -3], [0, 0, 1.0]]))
+    np.testing.assert_array_equal(shifted[3:, :-2], picture[:-3, 2:])
+    assert moved(picture, np.eye(3)) is picture
+
+
+def test_a_moved_picture_is_the_scene_seen_from_there(monkeypatch):
+    monkeypatch.setattr("dipedge.clips.between.BAND", 100)  # several bands
+    matrix = np.array([[1.02, 0.03, 0.7], [-0.02, 0.98, 1.3], [0, 0, 1.0]])
+    found, expected = moved(waves(40, 50), matrix), waves(40, 50, matrix[:2])
+    np.testing.assert_allclose(found[4:-4, 4:-4], expected[4:-4, 4:-4], atol=3e-3)
+    assert np.abs(waves(40, 50) - expected).max() > 0.1
+
+
+def test_what_lies_between_two_frames_of_a_moving_camera_lies_half_way():
+    views = View.shift(1.0, 2.0), View.shift(4.0, 1.0)
+    first, second, middle = (
+        waves(40, 50, ((1, 0, x), (0, 1, y))) for x, y in ((1.0, 2.0), (4.0, 1.0), (2.5, 1.5))
+    )
+    found = blended(first, second, views, 0.5)
+    np.testing.assert_allclose(found[4:-4, 4:-4], middle[4:-4, 4:-4], atol=3e-3)
+    assert np.abs((first + second) / 2 - middle)[4:-4, 4:-4].max() > 0.02
 
 
 # Joining --------------------------------------------------------------------------------------------
