@@ -1,8 +1,8 @@
 """What lies between two frames: their mean, each moved half of the way that the camera went.
 
-The network could be asked for times between (``ClipProgram.between``), as PIP's authors do. But what it puts out
-where no frame ever told it anything is farther from the scene than this, in pixels that move as in pixels that
-stand (docs/video.md).
+The network could be asked for times between (``ClipProgram.between``), as PIP's authors do. But what it puts
+out where no frame ever told it anything is farther from the scene than this, in pixels that move as in pixels
+that stand (docs/video.md).
 """
 
 from __future__ import annotations
