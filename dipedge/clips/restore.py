@@ -79,8 +79,8 @@ def restore_video(
         times: 2 adds a frame between each two (between 2 and 8: as many less one); only with ``SpaceTime``.
             N frames become ``times`` * (N - 1) + 1.
         between: what these are: "blend", the mean of the two frames' answers, each moved as the camera went;
-            or "query", as published, what the network puts out at the times between, which was farther from the
-            truth in every clip it was measured on (``docs/video.md``).
+            or "query", as published, what the network puts out at the times between, which was farther from
+            the truth in every clip it was measured on (``docs/video.md``).
         resume: whether to go on from what an earlier run of the same arguments left beside ``output``; where
             there is nothing it begins anew. See ``docs/video.md``.
         reference: the true clip, as long and as large as the answer, in any form that ``source`` may have.
