@@ -102,6 +102,30 @@ def test_frames_are_enlarged(restore, clip):
     assert result.frames.shape == (3, 32, 40, 3)
 
 
+def test_large_frames_are_fitted_tile_by_tile(restore, picture):
+    wide = picture(40, 64, 3, "float32")
+    given = np.stack([wide[:, k : k + 60] for k in range(4)])
+    result = restore(given, tiles=de.Tiles(32, 8), segment=3, overlap=1, steps=60, reference=given)
+    assert [len(one.history.lengths) for one in result.segments] == [6, 6]  # two rows of three tiles
+    assert result.psnr > 20
+    moved = restore(given, tiles=de.Tiles(32, 8), segment=3, overlap=1, steps=2, motion="affine")
+    assert moved.frames.shape == given.shape
+
+
+def test_a_tile_alone_is_fitted_as_the_whole_would_be(restore, clip):
+    given = clip(3, "float32")
+    one, two = (restore(given, tiles=tiles).frames for tiles in ("auto", de.Tiles(64)))
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_tile_that_is_never_seen_is_refused(restore, picture):
+    given = np.stack([picture(40, 60)] * 2)
+    mask = np.ones((40, 60), bool)
+    mask[:, 20:] = False
+    with pytest.raises(de.InputError, match=r"tile 2 of 4 .* has no known pixel in 2 frames"):
+        restore(given, task=de.Inpaint(mask), tiles=de.Tiles(32, 4))
+
+
 def test_holes_are_filled_and_known_pixels_stay(restore, clip):
     masks = np.ones((4, 16, 20), bool)
     for number in range(4):
@@ -135,8 +159,16 @@ def test_frames_between_frames_are_made(restore, clip, times):
     assert np.abs(between - before).mean() < np.abs(after - before).mean()
 
 
-def test_a_prior_of_single_pictures_fits_frame_by_frame(engine, clip, tiny_pip):
-    options = {"prior": tiny_pip, "steps": 4, "engine": engine, "threads": 1, "seed": 3}
+@pytest.mark.parametrize(("quality", "steps"), [("paper", 4), ("fast", 9)])
+def test_a_prior_of_single_pictures_fits_frame_by_frame(engine, clip, tiny_pip, quality, steps):
+    options = {
+        "prior": tiny_pip,
+        "steps": steps,
+        "engine": engine,
+        "threads": 1,
+        "seed": 3,
+        "quality": quality,
+    }
     frames = restore_video(clip(2), de.Denoise(), **options).frames
     for found, given in zip(frames, clip(2), strict=True):
         alone = de.restore(given, de.Denoise(), **options).image

@@ -14,6 +14,7 @@ from dipedge.clips.comparison import Comparison
 from dipedge.clips.given_clip import GivenClip, as_written
 from dipedge.clips.joining import Joining
 from dipedge.clips.masks import masks_of
+from dipedge.clips.pieces import WHOLE, inside
 from dipedge.clips.segments import Start, frames_of, segments_of
 from dipedge.motion import Motion
 from dipedge.views import View
@@ -136,6 +137,26 @@ def test_a_fault_in_the_source_ends_the_clip_with_the_frames_before_it():
     found = list(segments_of(read_frames(clip), 5, 2, Start()))
     assert [len(one.frames) for one in found] == [4]
     assert "frame 4 of source is 16 x 24 x 3; those before it are 16 x 20 x 3" in str(found[0].fault)
+
+
+def test_a_tile_and_an_answer_have_the_same_view_in_their_own_pixels():
+    view = View((1.1, 0.1, 3.0, -0.2, 0.9, 5.0), 0.3)
+    a, b, c, d, e, f = inside(view, (slice(8, 16), slice(4, 12)), 2).matrix
+
+    def centre(column, row):  # of a frame's pixel, in the tile's answer: it is 2 x 2 pixels there
+        return 2 * (column - 4) + 0.5, 2 * (row - 8) + 0.5
+
+    for column, row in ((4, 8), (11, 15), (7.5, 9.25)):
+        moved = view.matrix
+        there = (
+            moved[0] * column + moved[1] * row + moved[2],
+            moved[3] * column + moved[4] * row + moved[5],
+        )
+        x, y = centre(column, row)
+        np.testing.assert_allclose((a * x + b * y + c, d * x + e * y + f), centre(*there), atol=1e-9)
+    assert inside(view, WHOLE, 1).matrix == pytest.approx(view.matrix)
+    shift = inside(View.shift(2.0, -1.0), (slice(0, 8), slice(4, 12)), 4)
+    assert shift.is_shift and shift.matrix[2::3] == pytest.approx((8.0, -4.0))
 
 
 # Joining --------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ that saw it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 
-from dipedge.arrays import Picture
+from dipedge.clips.pieces import Piece
 from dipedge.engines.base import Program, State
 from dipedge.tasks import Task
 from dipedge.views import View
@@ -24,9 +24,8 @@ class ClipProgram:
     Args:
         program: compiled for ``size`` stacked frames.
         task: what degraded them.
-        frames: as they were read; each is made float32 when a step sees it.
-        masks: bool [H, W] of each frame, True = known; None without holes.
-        views: of each frame; None for a prior that knows no coordinates.
+        piece: the frames.
+        timed: whether the program's prior knows coordinates.
         size: frames of a step.
         batches: their numbers, step after step.
         average: weight of the past in a frame's average, in [0, 1).
@@ -38,17 +37,16 @@ class ClipProgram:
         self,
         program: Program,
         task: Task,
-        frames: Sequence[Picture],
-        masks: Sequence[np.ndarray] | None,
-        views: Sequence[View] | None,
+        piece: Piece,
+        timed: bool,
         size: int,
         batches: Iterator[np.ndarray],
         average: float,
     ) -> None:
         self._program, self._task = program, task
-        self._frames, self._masks, self._views = frames, masks, views
+        self._piece, self._timed = piece, timed
         self._size, self._batches, self._average = size, batches, average
-        self._estimates: list[np.ndarray | None] = [None] * len(frames)
+        self._estimates: list[np.ndarray | None] = [None] * len(piece.frames)
         self._shown: tuple[int, ...] | None = None  # the batch that the program has as its target
         self._last = np.arange(0)
 
@@ -71,18 +69,19 @@ class ClipProgram:
             self._last = next(self._batches)
             self._show(self._last)
             self._program.step(1)
-            if self._program.complete:  # else most of the output is older than this step
+            if self._timed:  # a prior of single pictures has one frame here, and the program its average
                 self._take(self._last, self._program.estimate(averaged=False), self._average)
 
     def _show(self, batch: np.ndarray) -> None:
         if self._shown == tuple(batch):
             return
         self._shown = tuple(batch)
-        target = np.concatenate([self._task.target(self._frames[frame].pixels) for frame in batch])
-        mask = None if self._masks is None else np.concatenate([self._masks[frame] for frame in batch])
-        self._program.set_target(target, mask)
-        if self._views is not None:
-            self._program.set_views([self._views[frame] for frame in batch])
+        piece, mask = self._piece, None
+        if piece.masks is not None:
+            mask = np.concatenate([piece.masks[frame] for frame in batch])
+        self._program.set_target(np.concatenate([piece.target(self._task, frame) for frame in batch]), mask)
+        if self._timed:
+            self._program.set_views([piece.views[frame] for frame in batch])
 
     def _take(self, batch: np.ndarray, output: np.ndarray, weight: float) -> None:
         """Into the averages of the frames of ``batch``; the first output of a frame starts its own."""
@@ -96,7 +95,7 @@ class ClipProgram:
 
     def estimates(self) -> list[np.ndarray | None]:
         """The average of each frame, [H, W, C]; None for a frame no step has seen yet."""
-        return self._estimates
+        return self._estimates if self._timed else [self._program.estimate()]
 
     def between(self, times: int, rounds: int) -> list[list[np.ndarray]]:
         """The scene between its frames: what the network puts out at the times and places in between.
@@ -111,8 +110,10 @@ class ClipProgram:
         Returns:
             For each frame but the last ``times - 1`` answers [H, W, C] between it and the next.
         """
-        size, count = self._size, len(self._frames)
-        asked = [_between(*pair, part / times) for pair in pairwise(self._views) for part in range(1, times)]
+        size, count = self._size, len(self._piece.frames)
+        asked = [
+            _between(*pair, part / times) for pair in pairwise(self._piece.views) for part in range(1, times)
+        ]
         sums = [0.0] * len(asked)
         for _ in range(rounds if asked else 0):
             self.step(-(-count // size))
@@ -131,8 +132,8 @@ class ClipProgram:
 
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """Of the last batch, [size * H, W, C]."""
-        if not averaged:
-            return self._program.estimate(averaged=False)
+        if not (averaged and self._timed):
+            return self._program.estimate(averaged)
         return np.concatenate([self._estimates[frame] for frame in self._last])
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:

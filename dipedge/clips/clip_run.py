@@ -80,8 +80,7 @@ class ClipRun:
                 raise segment.fault
 
     def _restore(self, segment: Segment) -> None:
-        masks = None if self.masks is None else [frame.mask for frame in segment.frames]
-        fitted = self.fits.fit(segment, masks, self.clock)
+        fitted = self.fits.fit(segment, self.clock)
         finished = list(self.joining.add(segment, fitted.estimates))
         self._hand_on(finished, fitted.segment)
         if self.folder is not None and not segment.last:

@@ -14,6 +14,7 @@ from dipedge.clips.clip_run import ClipRun
 from dipedge.clips.given_clip import GivenClip
 from dipedge.clips.joining import Joining
 from dipedge.clips.masks import masks_of
+from dipedge.clips.pieces import Cutting
 from dipedge.clips.progress_folder import ProgressFolder
 from dipedge.clips.segment_fit import SegmentFits
 from dipedge.clips.video_result import VideoResult
@@ -26,6 +27,7 @@ from dipedge.priors import Prior
 from dipedge.result import Step
 from dipedge.stopwatch import Stopwatch
 from dipedge.tasks import Inpaint, Task
+from dipedge.tiles import Tiles
 
 MOTIONS = ("auto", "shift", "affine", None)
 LONGEST = 10_000  # frames of a segment
@@ -43,6 +45,7 @@ def restore_video(
     segment: int | None = None,
     overlap: int | None = None,
     motion: str | None = "auto",
+    tiles: Tiles | str | bool | None = "auto",
     times: int = 1,
     resume: bool = False,
     reference: Any = None,
@@ -70,6 +73,7 @@ def restore_video(
         overlap: frames that two segments share and cross-fade, fewer than ``segment``; None likewise.
         motion: how coordinates follow the camera: "shift", "affine", None for not at all, or "auto" for what
             the quality has been measured with. It also finds the cuts between scenes, which None does not.
+        tiles: how large frames are cut, as for ``Session``; each tile of a segment is a fit of its own.
         times: 2 adds a frame between each two (between 2 and 8: as many less one); only with ``SpaceTime``.
             N frames become ``times`` * (N - 1) + 1.
         resume: whether to go on from what an earlier run of the same arguments left beside ``output``; where
@@ -105,13 +109,15 @@ def restore_video(
     )
     clip = GivenClip(source)
     chosen = engine_for(engine, preset.prior, task)
-    fits = SegmentFits(chosen, task, preset, settings, times, progress, _segments(clip, preset))
+    cutting = Cutting(task, clip.shape, arguments.tiles(tiles))
+    fits = SegmentFits(chosen, task, preset, settings, cutting, times, progress, _segments(clip, preset))
     answer = ClipAnswer(clip, task, output, times, reference, writing)
     run = _run(clip, task, preset, times, fits, answer, watch)
     description = {
         "task": to_plain(task), "prior": to_plain(preset.prior), "quality": quality, "steps": steps,
         "segment": preset.segment, "overlap": preset.overlap, "motion": preset.motion, "times": times,
-        "seed": seed, "engine": chosen.name, "precision": precision, "version": __version__,
+        "tiles": to_plain(arguments.tiles(tiles)), "seed": seed, "engine": chosen.name,
+        "precision": precision, "version": __version__,
         "clip": [*clip.shape, clip.reader.has_alpha, clip.reader.bit_depth],
     }  # fmt: skip
     return finish(run, answer, chosen, watch, lambda: run.run(description, resume))
