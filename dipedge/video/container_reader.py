@@ -169,6 +169,8 @@ class ContainerReader(VideoReader):
         while True:
             try:
                 packet = next(packets, None)
+                if packet is not None and packet.is_corrupt and count:
+                    raise self._damage(count, "data that is not all there")
                 frames = decoder.decode(packet) if packet is not None else []
             except (av.FFmpegError, ValueError) as error:
                 if count == 0 and isinstance(error, av.InvalidDataError):
