@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge import encoders, models
+    from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -64,12 +65,14 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
+    from dipedge.views import View
 
 __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
     "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -123,6 +126,7 @@ _HOMES = {
     ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
+    "dipedge.views": ("View",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -140,6 +144,7 @@ __all__ = [
     "FitDivergedError",
     "FitResult",
     "FittedMember",
+    "FittedSegment",
     "FittedTile",
     "FlashNoFlash",
     "Fourier",
@@ -173,6 +178,9 @@ __all__ = [
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "VideoInterrupted",
+    "VideoResult",
+    "View",
     "__version__",
     "dip",
     "encoders",
@@ -185,6 +193,7 @@ __all__ = [
     "psnr",
     "resnet",
     "restore",
+    "restore_video",
     "sample_prior",
     "ssim",
     "unet",

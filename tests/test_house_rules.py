@@ -39,6 +39,7 @@ LAYERS = (
         "kernels",
         "_native",
     },
+    {"views"},
     {"errors"},
 )
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
@@ -52,6 +53,7 @@ BESIDE = {
     "variance": {"stopping", "result"},
     "result": {"history"},
     "export": {"engines"},
+    "motion": {"views"},
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
     "video": {"images", "arrays"},  # frames may be single pictures
 }
@@ -65,6 +67,7 @@ PART_OF = {
     "given": "session",
     "tiled_fit": "session",
     "together": "session",
+    "clips": "session",
     "__main__": "cli",
     "preset_table": "presets",
 }
