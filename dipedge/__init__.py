@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge import encoders, models
+    from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -74,6 +75,7 @@ __version__ = "0.1.0"
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
     "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -149,6 +151,7 @@ __all__ = [
     "FitDivergedError",
     "FitResult",
     "FittedMember",
+    "FittedSegment",
     "FittedTile",
     "FlashNoFlash",
     "Fourier",
@@ -185,6 +188,8 @@ __all__ = [
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "VideoInterrupted",
+    "VideoResult",
     "View",
     "__version__",
     "dip",
@@ -200,6 +205,7 @@ __all__ = [
     "psnr",
     "resnet",
     "restore",
+    "restore_video",
     "sample_prior",
     "ssim",
     "ssim3d",

@@ -171,3 +171,11 @@ class CSession:
         found = Result(size=ctypes.sizeof(Result))
         self.check(self.lib.dipedge_last_result(self.handle, found))
         return found
+
+    @property
+    def isa(self) -> str:
+        return self.lib.dipedge_isa(self.handle).decode()
+
+    @property
+    def uses_bf16(self) -> bool:
+        return bool(self.lib.dipedge_uses_bf16(self.handle))

@@ -72,6 +72,7 @@ PART_OF = {
     "kept_fit": "session",
     "tiled_fit": "session",
     "together": "session",
+    "clips": "session",
     "__main__": "cli",
     "preset_table": "presets",
 }

@@ -240,14 +240,12 @@ const char* dipedge_reason_text(int32_t reason) {
     return "";
 }
 
-const char* dipedge_isa(const dipedge_session* session) {
-    return session ? session->session.program().isa() : "";
-}
+const char* dipedge_isa(const dipedge_session* session) { return session ? session->session.isa() : ""; }
 
-int dipedge_uses_bf16(const dipedge_session* session) { return session && session->session.program().half(); }
+int dipedge_uses_bf16(const dipedge_session* session) { return session && session->session.half(); }
 
 size_t dipedge_memory_bytes(const dipedge_session* session) {
-    return session ? session->session.program().memory_bytes() : 0;
+    return session ? session->session.memory_bytes() : 0;
 }
 
 }  // extern "C"

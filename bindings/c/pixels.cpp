@@ -71,7 +71,7 @@ void take(const void* from, const Size& size, Type type, size_t row_bytes, Pictu
     const int colours = size.colours();
     to.colours.resize(size.pixels() * colours);
     to.alpha.resize(size.channels == 4 ? size.pixels() : 0);
-    float low = 0, high = 0, *colour = to.colours.data(), *alpha = to.alpha.data();
+    float low = INFINITY, high = -INFINITY, *colour = to.colours.data(), *alpha = to.alpha.data();
     bool finite = true;
     for (int i = 0; i < size.height; ++i) {
         const unsigned char* value = (const unsigned char*)from + i * row_bytes;

@@ -66,12 +66,16 @@ std::string text(double value) {
     return words.back() == '.' ? words.substr(0, words.size() - 1) : words;
 }
 
+constexpr int most_side = 65535;  // so that no product of sizes overflows before memory is asked for
+
 void check_settings(const Settings& all) {
     const Size& size = all.frame;
     const bool enlarges = all.task == "superresolve";
     const std::string sides = std::to_string(size.height) + " x " + std::to_string(size.width);
     check(size.height >= 16 && size.width >= 16,
           "frame is " + sides + "; both sides must be 16 pixels or more");
+    check(size.height <= most_side && size.width <= most_side,
+          "frame is " + sides + "; sides may have " + std::to_string(most_side) + " pixels");
     check(size.channels == 1 || size.channels == 3 || (size.channels == 4 && !enlarges),
           "channels is " + std::to_string(size.channels) + "; it must be 1, 3 or 4" +
               (enlarges ? ", and superresolve enlarges no alpha: 1 or 3" : ""));
@@ -171,12 +175,10 @@ class Checkpoint {
 Session::Session(const Settings& settings)
     : settings_(checked(settings)),
       row_(row_of(settings)),
-      program_(std::make_unique<Program>(spec_of(settings, row_))) {
+      spec_(spec_of(settings, row_)),
+      program_(std::make_unique<Program>(spec_)),
+      memory_bytes_(program_->memory_bytes()) {
     best_.reserve(row_.stop.variance.window ? program_->out_floats() : 0);
-}
-
-Size Session::answer() const {
-    return {program_->spec().height, program_->spec().width, settings_.frame.channels};
 }
 
 void Session::set_mask(const unsigned char* mask, size_t row_bytes) {
@@ -203,8 +205,10 @@ void Session::set_stop(int64_t steps, double deadline_ms) {
     pushed_ = Rule::within(steps, deadline_ms / 1000);
 }
 
-// The start of a fit from scratch; memory is the last fit's.
+// The start of a fit from scratch. Memory is the last fit's, unless that left NaN there: then what pads
+// channels is no longer 0.
 void Session::begin() {
+    if (!program_) program_ = std::make_unique<Program>(spec_);
     Parameters& parameters = program_->parameters();
     for (Buffer* moments : {parameters.means, parameters.squares}) {
         std::memset(moments->data, 0, moments->floats * sizeof(float));
@@ -225,7 +229,7 @@ void Session::set_target() {
 // Of the frame, by its own account or the user's: a given sigma is an upper bound, for clipping takes some
 // away.
 double Session::noise() const {
-    if (program_->spec().term.kind != DataTerm::identity) return 0;
+    if (spec_.term.kind != DataTerm::identity) return 0;
     const Size& size = settings_.frame;
     const double found = noise_variance(program_->tail().target(), size.height, size.width, size.colours());
     const double given = settings_.sigma / 255;
@@ -247,7 +251,12 @@ void Session::push(const void* frame, Type type, size_t row_bytes) {
     if (!fitted_) begin();
     set_target();
     fitted_ = false;  // until it has gone well
-    outcome_ = fit(rule, begun);
+    try {
+        outcome_ = fit(rule, begun);
+    } catch (const Diverged&) {
+        program_.reset();
+        throw;
+    }
     fitted_ = true;
 }
 

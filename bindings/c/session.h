@@ -49,8 +49,10 @@ class Session {
     explicit Session(const Settings& settings);
 
     const Size& frame() const { return settings_.frame; }
-    Size answer() const;
-    const Program& program() const { return *program_; }
+    Size answer() const { return {spec_.height, spec_.width, settings_.frame.channels}; }
+    const char* isa() const { return spec_.isa.c_str(); }
+    bool half() const { return spec_.half; }
+    size_t memory_bytes() const { return memory_bytes_; }
     const Outcome& outcome() const { return outcome_; }
 
     void set_mask(const unsigned char* mask, size_t row_bytes);  // nonzero = known
@@ -68,7 +70,9 @@ class Session {
 
     Settings settings_;
     PresetRow row_;
-    std::unique_ptr<Program> program_;
+    ProgramSpec spec_;
+    std::unique_ptr<Program> program_;  // none after a fit that diverged, until the next begins
+    size_t memory_bytes_;
     Rule pushed_;             // set_stop's
     bool fitted_ = false;     // whether the next frame goes on from the last
     Picture picture_, next_;  // of the last frame, and where the next is taken in

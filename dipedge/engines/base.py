@@ -15,6 +15,7 @@ import numpy as np
 from dipedge.optimisers import Adam, Optimiser
 from dipedge.priors import Prior
 from dipedge.tasks import Task
+from dipedge.views import View
 
 if TYPE_CHECKING:
     import torch
@@ -85,6 +86,20 @@ class Program(Protocol):
     def set_input(self, z: np.ndarray) -> None:
         """Replaces z (before perturbation), [H, W, channels]."""
 
+    def set_views(self, views: Sequence[View]) -> None:
+        """Says where the target's pixels lie in the scene, from the next step on; ``View()`` until then.
+
+        A pixel's coordinates are u = x'/(W-1) and v = y'/(H-1) of the place (x', y') that its view gives it;
+        0 where the side is one pixel.
+
+        Args:
+            views: one.
+
+        Raises:
+            InputError: another count, a prior whose input has no coordinates, or a view that is more than
+                a shift.
+        """
+
     def step(self, count: int = 1) -> None:
         """Runs ``count`` optimiser steps: forward, backward, update, averaging."""
 
@@ -136,7 +151,8 @@ class Program(Protocol):
 
         Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME`` (with ``Madgrad`` instead of these
         ``madgrad/s/NAME``, ``madgrad/v/NAME``, ``madgrad/x0/NAME``), ``average``, ``output``,
-        ``input`` (absent for fixed Fourier features and meshgrids), ``rng``, ``step``.
+        ``input`` (absent for fixed Fourier features and meshgrids), ``views`` (of Fourier features,
+        [1, 7] float64: a b c d e f and the time), ``rng``, ``step``.
         """
 
     def load_state(self, state: State) -> None:

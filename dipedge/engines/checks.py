@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dipedge.engines.base import Settings, State
@@ -9,6 +11,7 @@ from dipedge.errors import EngineError, InputError
 from dipedge.optimisers import Madgrad, Optimiser
 from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Hourglass3d, Prior
 from dipedge.tasks import MatchText, Task
+from dipedge.views import View
 
 
 def why_not_hourglass(engine: str, prior: Prior | HazePriors) -> str | None:
@@ -87,6 +90,29 @@ def checked_input(encoding: Encoding, shape: tuple[int, int, int], z: np.ndarray
     if z.shape != needed:
         raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
     return z
+
+
+def checked_views(encoding: Encoding, views: Sequence[View]) -> np.ndarray:
+    """The views' numbers, [1, 7] float64.
+
+    Raises:
+        InputError: another count, an input without coordinates, or a view that is more than a shift.
+    """
+    if not isinstance(encoding, Fourier):
+        raise InputError(
+            f"views move the coordinates of Fourier features; the input {type(encoding).__name__} has none"
+        )
+    views = list(views)
+    if len(views) != 1 or not isinstance(views[0], View):
+        raise InputError(f"views is {views!r:.80}; this fit needs a list of one View")
+    if not views[0].is_shift:
+        raise InputError(f"the view {views[0].matrix} is more than a shift, which this fit cannot follow")
+    return np.stack([view.numbers() for view in views])
+
+
+def views_of(numbers: np.ndarray) -> list[View]:
+    """The views that a state holds as [F, 7]."""
+    return [View.of_numbers(row) for row in numbers]
 
 
 def check_state(state: State, shapes: dict[str, tuple[int, ...]]) -> None:

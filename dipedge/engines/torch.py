@@ -19,7 +19,8 @@ try:
 except ModuleNotFoundError as error:
     raise EngineError("engine 'torch' needs PyTorch; install it with: pip install dipedge[torch]") from error
 
-from dipedge.engines.torch_program import PRECISIONS, TorchProgram, memory_errors
+from dipedge.engines.torch_memory import memory_errors
+from dipedge.engines.torch_program import PRECISIONS, TorchProgram
 
 
 class TorchEngine:

@@ -6,6 +6,16 @@ import numpy as np
 import torch
 
 
+def picture(values: np.ndarray | torch.Tensor, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """[H, W, C] -> a copy [1, C, H, W]."""
+    if isinstance(values, torch.Tensor):
+        height, width, channels = values.shape
+        made = torch.empty(1, channels, height, width, dtype=dtype, device=device)
+        made[0] = values.permute(2, 0, 1)
+        return made
+    return torch.tensor(np.moveaxis(np.asarray(values), 2, 0), dtype=dtype, device=device).contiguous()[None]
+
+
 class TorchBorder:
     """What ``TorchProgram`` takes pictures in with, and hands them out.
 
@@ -26,12 +36,7 @@ class TorchBorder:
 
     def _picture(self, values: np.ndarray | torch.Tensor) -> torch.Tensor:
         """[H, W, C] -> a copy [1, C, H, W]."""
-        if isinstance(values, torch.Tensor):
-            height, width, channels = values.shape
-            picture = torch.empty(1, channels, height, width, dtype=self._dtype, device=self._device)
-            picture[0] = values.permute(2, 0, 1)
-            return picture
-        return self._tensor(np.moveaxis(np.asarray(values), 2, 0)).contiguous()[None]
+        return picture(values, self._dtype, self._device)
 
     @staticmethod
     def _array(picture: torch.Tensor) -> np.ndarray:

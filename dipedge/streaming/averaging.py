@@ -15,6 +15,7 @@ import numpy as np
 
 from dipedge.course import Course
 from dipedge.engines.base import Engine, Program, State
+from dipedge.errors import InputError
 from dipedge.result import FIRST_VIEW, FitResult
 from dipedge.views import View
 
@@ -40,8 +41,12 @@ class YoungAverage:
         self.grown_up = weight == 0  # the raw output is its own average
 
     def look(self, program: Program) -> None:
-        """Takes in the last output, if it is a whole one; hands over to the engine's average in time."""
-        if self.grown_up or not program.complete:
+        """Takes in the last output; hands over to the engine's average when that forgets as slowly.
+
+        Outputs that are not whole, too (``Settings.subsample``): where a pixel was not computed it is three
+        steps old at most, which is newer than the last whole one.
+        """
+        if self.grown_up:
             return
         gained, self._steps = program.steps_done - self._steps, program.steps_done
         self._count += 1
@@ -59,6 +64,22 @@ class YoungAverage:
         """Makes it the program's average."""
         if self._mean is not None:
             program.load_state({"average": self._mean})
+
+    def state(self) -> State:
+        """What it is; ``load_state`` goes on from there."""
+        counts = np.array([self._count, self._steps], np.int64)
+        return {"stream/counts": counts} | ({} if self._mean is None else {"stream/mean": self._mean})
+
+    def load_state(self, state: State, shape: tuple[int, int, int]) -> None:
+        """Goes on from what ``state`` gave.
+
+        Raises:
+            InputError: arrays of another shape.
+        """
+        mean, counts = state["stream/mean"], state.get("stream/counts", np.empty(0))
+        if mean.shape != shape or counts.shape != (2,) or counts.min() < 1:
+            raise InputError(f"stream/mean is an array of {mean.shape} after {counts} outputs and steps")
+        self._mean, (self._count, self._steps) = mean.astype(np.float32), counts.tolist()
 
     def move(self, motion: View) -> None:
         """Brings it along with the camera."""

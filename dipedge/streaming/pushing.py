@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dipedge import arguments
+from dipedge.engines.base import State
 from dipedge.errors import InputError
 from dipedge.given import Given, read_picture
 from dipedge.measure import Measure
@@ -20,6 +23,9 @@ from dipedge.views import View
 
 if TYPE_CHECKING:
     from dipedge.session import Session
+
+# Of a saved stream, beside what its program has.
+STREAM_KEYS = ("stream/frame", "stream/mean", "stream/counts")
 
 
 class Pusher:
@@ -74,6 +80,36 @@ class Pusher:
             result = session._run(given, paced, clock, course, with_state=False)
         self._pace.note_end(clock())
         return result
+
+    def state(self) -> State:
+        """What the next frame depends on beside the program's state."""
+        following, young, state = self._session._following, self._young, {}
+        if following.frame is not None:
+            state["stream/frame"] = following.frame
+        if young is not None and not young.grown_up:
+            state |= young.state()
+        return state
+
+    def load_state(self, state: State, views: np.ndarray | None) -> None:
+        """Goes on where ``state`` was called.
+
+        Args:
+            state: what it gave.
+            views: the program's "views", if it has any.
+
+        Raises:
+            InputError: arrays of another shape than the session's frames have.
+        """
+        session = self._session
+        frame = state.get("stream/frame")
+        if frame is not None:
+            if frame.ndim != 3 or session.task.estimate_shape(frame.shape) != session._program.shape:
+                raise InputError(f"stream/frame is an array of {frame.shape}")
+            view = View() if views is None else View.of_numbers(views[0])
+            session._following.take(frame.astype(np.float32), view)
+        if "stream/mean" in state:
+            self._young = YoungAverage(session._settings.average)
+            self._young.load_state(state, session._program.shape)
 
     def _check(self, motion: Any) -> None:
         """Raises InputError where no frame at all could be taken."""

@@ -88,21 +88,17 @@ class Converter:
         self._scaler = VideoReformatter()
         self._matrix = SCALER_MATRIX.get(colour.meant(height), 5)
         self._range = colour.range or LIMITED
+        self._gray_range = (
+            colour.range or FULL
+        )  # a single channel without a tag is a picture's, or a camera's
         self._careful = int(
             Flag.BICUBIC | Flag.FULL_CHR_H_INT | Flag.FULL_CHR_H_INP | Flag.ACCURATE_RND | Flag.BITEXACT
         )
 
     def to_pixels(self, frame: Any, memory: str) -> np.ndarray:
         """A decoded frame as pixels [H, W, C]; ``memory``: see ``memory_format``."""
-        # Gray is handed over in the file's own range: there is no colour to be right about, and so it comes
-        # back to the bit.
-        if not memory.startswith("gray"):
-            frame = self._scaler.reformat(
-                frame, format=memory, interpolation=self._careful, src_colorspace=self._matrix,
-                dst_colorspace=self._matrix, src_color_range=self._range, dst_color_range=FULL,
-            )  # fmt: skip
-        elif frame.format.name != memory:
-            frame = self._gray(frame, memory)
+        own_range = self._gray_range if frame.format.name.startswith("gray") else self._range
+        frame = self._scaled(frame, memory, own_range, FULL)
         array = frame.to_ndarray()
         return array[..., None] if array.ndim == 2 else array
 
@@ -112,21 +108,14 @@ class Converter:
 
         flat = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         frame = VideoFrame.from_ndarray(flat, format=memory)
-        if memory.startswith("gray") and pixel_format.startswith("gray"):
-            return self._gray(frame, pixel_format)
-        if frame.format.name == pixel_format:
-            return frame
-        return self._scaler.reformat(
-            frame, format=pixel_format, interpolation=self._careful, src_colorspace=self._matrix,
-            dst_colorspace=self._matrix, src_color_range=FULL, dst_color_range=self._range,
-        )  # fmt: skip
+        own_range = self._gray_range if pixel_format.startswith("gray") else self._range
+        return self._scaled(frame, pixel_format, FULL, own_range)
 
-    def _gray(self, frame: Any, wanted: str) -> Any:
-        """Another depth of gray; both sides are called full range, so that values are scaled and nothing
-        else.
-        """
-        if frame.format.name == wanted:
+    def _scaled(self, frame: Any, wanted: str, from_range: int, to_range: int) -> Any:
+        """A frame in another format; RGB has no range, and is passed on as it is."""
+        if frame.format.name == wanted and (frame.format.is_rgb or from_range == to_range):
             return frame
         return self._scaler.reformat(
-            frame, format=wanted, interpolation=self._careful, src_color_range=FULL, dst_color_range=FULL
-        )
+            frame, format=wanted, interpolation=self._careful, src_colorspace=self._matrix,
+            dst_colorspace=self._matrix, src_color_range=from_range, dst_color_range=to_range,
+        )  # fmt: skip

@@ -10,29 +10,31 @@ which they are.
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dipedge.errors import FileError
-from dipedge.video import colour, encoders
+from dipedge.video import colour, earlier, encoders
 from dipedge.video.faults import load_av, named, why
 from dipedge.video.passengers import Passengers
 from dipedge.video.source import Looks
 
-# So that an unfinished file can be read: pieces of at most this long are whole by themselves.
-PIECE_SECONDS = 1
-# A fragmented file that becomes an ordinary one when it is finished. Its header waits for the first packets:
-# sound often begins a moment before the picture, and without them the picture would be shifted instead.
-_ISO = {"movflags": "+hybrid_fragmented+delay_moov"}
+KEY_SECONDS = 1  # between pictures that need no other: where players can jump to
+# Everything is on the disk with the next frame, for a killed run to be gone on from. ISO media: a fragmented
+# file that becomes an ordinary one when it is finished. Its header waits for the first packets: sound often
+# begins a moment before the picture, and without them the picture would be shifted instead.
+_ISO = {"movflags": "+hybrid_fragmented+delay_moov+frag_every_frame"}
 CONTAINER = {
     ".mp4": _ISO, ".m4v": _ISO, ".mov": _ISO, ".3gp": _ISO,
-    ".mkv": {"cluster_time_limit": "1000"}, ".webm": {"cluster_time_limit": "1000"},
-    ".png": {"f": "apng"},
+    ".mkv": {"cluster_time_limit": "1"}, ".webm": {"cluster_time_limit": "1"},
+    ".png": {"f": "apng"}, ".mpg": {"f": "vob"}, ".mpeg": {"f": "vob"},
 }  # fmt: skip
 QSCALE = 1 << 1  # AV_CODEC_FLAG_QSCALE
 LAMBDA = 118  # FF_QP2LAMBDA: what quantisers are counted in
@@ -47,7 +49,7 @@ class Plan:
         bit_depth: of a channel in the file, 8 to 16.
         rate, time_base: of the frames, and the unit of their times in seconds.
         looks: of the source.
-        resized: whether the frames have another size than the source's.
+        source_height: of the source's frames, by which its matrix is guessed where it is not tagged.
         source: path of the video whose sound, subtitles and tags come along; None for none.
         sound: whether its sound does, too.
         codec, crf: by the user's choice, or None.
@@ -58,20 +60,21 @@ class Plan:
     rate: Fraction
     time_base: Fraction
     looks: Looks
-    resized: bool = False
+    source_height: int
     source: str | None = None
     sound: bool = True
     codec: str | None = None
     crf: int | None = None
 
-    def colour(self, rgb: bool) -> colour.Colour:
-        """The tags to write: the source's; a guess that another size would change becomes a tag."""
+    def colour(self) -> colour.Colour:
+        """The tags to write: the source's. A matrix that players would guess otherwise at the new size is
+        tagged.
+        """
         tags = self.looks.colour
-        if rgb or (tags.matrix != colour.UNSPECIFIED and tags.matrix != 0):
-            return tags
+        meant = tags.meant(self.source_height)
         if not self.looks.codec:  # single pictures: sRGB, whose primaries are BT.709's
             return colour.Colour(tags.meant(self.shape[0]), colour.LIMITED, 13, colour.BT709)
-        return tags
+        return replace(tags, matrix=meant) if meant != tags.meant(self.shape[0]) else tags
 
 
 class ContainerSink:
@@ -80,21 +83,29 @@ class ContainerSink:
     Args:
         path: where; its extension decides what kind of file.
         plan: what.
+        keep: how many frames of an unfinished file at ``path`` are taken over, at most.
+
+    Attributes:
+        frames: how many are written.
+        last: the time of the last of them; None before the first.
+        notes: sentences about what could not be carried over.
 
     Raises:
         FileError: an extension nobody knows, a folder that is not there or not to be written.
         InputError: a codec that does not go in.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
+    def __init__(self, path: Path, plan: Plan, keep: int = 0) -> None:
         av = load_av()
+        self._earlier = earlier.set_aside(path) if keep else None
         logging.getLogger("av.container.output").setLevel(logging.ERROR)  # options that a muxer does not use
         self.notes: list[str] = []
-        self._path, self._plan, self._frames = path, plan, 0
+        self.frames, self.last = 0, None
+        self._path, self._plan = path, plan
         self._waiting: dict[int, tuple[Fraction, Fraction]] = {}
         self._last_tick: int | None = None
         extension = path.suffix.lower()
-        options = dict(CONTAINER.get(extension, {}))
+        options = {"flush_packets": "1", **CONTAINER.get(extension, {})}
         try:
             self._container = av.open(
                 f"file:{path}", "w", format=options.pop("f", None), metadata_errors="surrogateescape",
@@ -107,6 +118,7 @@ class ContainerSink:
             raise FileError(f"{path}: cannot be written ({why(error)})") from error
         try:
             self._begin(extension)
+            self._take_over(keep)
         except BaseException:
             self._abandon()
             raise
@@ -115,11 +127,13 @@ class ContainerSink:
         """Everything up to the file's header."""
         plan, container = self._plan, self._container
         looks = plan.looks
+        held = container.supported_codecs | encoders.HELD_TOO.get(container.format.name, set())
         chosen = encoders.choose(
-            extension, container.supported_codecs, (looks.codec, looks.pixel_format), plan.shape,
+            container.format.name, extension, held, (looks.codec, looks.pixel_format), plan.shape,
             plan.bit_depth, plan.codec,
         )  # fmt: skip
         self.codec, self.pixel_format = chosen.codec, chosen.pixel_format
+        os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells standard error its life otherwise
         if plan.shape[2] == 4 and not encoders.keeps(chosen.pixel_format, 4, 8):
             self.notes.append(f"{chosen.codec} in {extension} holds no transparency; it is left out")
         bits = encoders.bits_of(chosen.pixel_format)
@@ -145,7 +159,7 @@ class ContainerSink:
         context = stream.codec_context
         context.time_base = 1 / rate
         stream.time_base = plan.time_base
-        context.gop_size = max(1, min(round(rate * PIECE_SECONDS), 250))
+        context.gop_size = max(1, min(round(rate * KEY_SECONDS), 250))
         context.max_b_frames = 0
         if chosen.encoder.quantiser:
             context.flags |= QSCALE
@@ -153,7 +167,7 @@ class ContainerSink:
         if plan.looks.aspect is not None:
             context.sample_aspect_ratio = plan.looks.aspect
         rgb = "rgb" in chosen.pixel_format or "gbr" in chosen.pixel_format or "bgr" in chosen.pixel_format
-        tags = plan.colour(rgb)
+        tags = plan.colour()
         if not rgb:
             context.colorspace, context.color_range = tags.matrix, tags.range
             context.color_trc, context.color_primaries = tags.transfer, tags.primaries
@@ -174,29 +188,53 @@ class ContainerSink:
             FileError: the disk refused; what is there so far stays.
         """
         frame = self._converter.to_frame(pixels, self._memory, self.pixel_format)
-        frame.pts, frame.time_base = self._frames, self._stream.codec_context.time_base
+        frame.pts, frame.time_base = self.frames, self._stream.codec_context.time_base
         tags = self._stream.codec_context
         frame.color_range, frame.colorspace = tags.color_range, tags.colorspace
-        self._waiting[self._frames] = (time, duration)
-        self._frames += 1
+        self._waiting[self.frames] = (time, duration)
         with named(self._path, "cannot be written"):
             self._passengers.carry(until=time)
             self._mux(self._stream.encode(frame))
+        self.frames, self.last = self.frames + 1, time
+        if self._earlier is not None and self.frames > self._safe:
+            self._forget_earlier()
 
     def _mux(self, packets: list[Any]) -> None:
         """Packets into the file, with their frames' own times."""
         for packet in packets:
             if packet.pts is None or packet.pts not in self._waiting:
                 packet.pts = min(self._waiting)
-            time, duration = self._waiting.pop(packet.pts)
-            tick = round(time / self._tick)
-            if self._last_tick is not None and tick <= self._last_tick:
-                tick = self._last_tick + 1  # the container's clock is coarser than the source's
-            self._last_tick = tick
-            packet.time_base = self._tick
-            packet.pts = packet.dts = tick
-            packet.duration = max(1, round((time + duration) / self._tick) - tick)
-            self._container.mux(packet)
+            self._put(packet, *self._waiting.pop(packet.pts))
+
+    def _put(self, packet: Any, time: Fraction, duration: Fraction) -> None:
+        """One frame's packet into the file."""
+        tick = round(time / self._tick)
+        if self._last_tick is not None and tick <= self._last_tick:
+            tick = self._last_tick + 1  # the container's clock is coarser than the source's
+        self._last_tick = tick
+        packet.stream = self._stream
+        packet.time_base = self._tick
+        packet.pts = packet.dts = tick
+        packet.duration = max(1, round((time + duration) / self._tick) - tick)
+        self._container.mux(packet)
+
+    def _take_over(self, keep: int) -> None:
+        """Copies what an earlier run left, frame by frame."""
+        if self._earlier is None:
+            return
+        height, width, _ = self._plan.shape
+        expected = (self.codec, self.pixel_format, width, height)
+        with named(self._path, "cannot be written"):
+            for kept in islice(earlier.frames(self._earlier, expected), keep):
+                self._passengers.carry(until=kept.time)
+                self._put(kept.packet, kept.time, kept.duration)
+                self.frames, self.last = self.frames + 1, kept.time
+        self._safe = self.frames + 1  # with the second frame from here all of the earlier are on the disk
+
+    def _forget_earlier(self) -> None:
+        with suppress(OSError):
+            self._earlier.unlink()
+        self._earlier = None
 
     def finish(self) -> None:
         """Writes what is still held back, and the file's end.
@@ -209,6 +247,8 @@ class ContainerSink:
                 self._mux(self._stream.encode(None))
                 self._passengers.carry(until=None)
                 self._container.close()
+            if self._earlier is not None:
+                self._forget_earlier()
         finally:
             self._abandon()
 

@@ -30,8 +30,10 @@ class Encoder:
         options: of the encoder.
         quantiser: constant quantiser instead, 1 (best) to 31; 0 for none.
         even: both sides must be even numbers where chroma is stored at half size.
-        refused: pixel formats that it lists and that nothing reads afterwards.
+        refused: pixel formats that it lists and that hardly anything reads afterwards.
+        alpha_in: the containers in which it keeps transparency; empty for all that hold it.
         rates: whether only the rates in the codec's own table can be written.
+        smallest: side from which on it can be trusted.
     """
 
     name: str
@@ -42,17 +44,25 @@ class Encoder:
     even: bool = False
     refused: tuple[str, ...] = ()
     rates: bool = False
+    smallest: int = 1
+    alpha_in: tuple[str, ...] = ()
 
 
+_MATROSKA = ("matroska", "webm")  # here transparency is a second picture beside the packet
+_X264 = {"preset": "medium", "tune": "zerolatency"}
 _VPX = {"b:v": "0", "lag-in-frames": "0", "auto-alt-ref": "0", "deadline": "good", "cpu-used": "2"}
 ENCODERS: dict[str, Encoder] = {
-    "h264": Encoder("libx264", 16, options={"preset": "medium", "tune": "zerolatency"}, even=True),
-    "hevc": Encoder(
-        "libx265", 17, even=True, refused=("yuva420p", "yuva420p10le"),
-        options={"preset": "medium", "tune": "zerolatency", "x265-params": "log-level=none:bframes=0"},
+    "h264": Encoder(
+        "libx264", 16, options={**_X264, "x264-params": "stitchable=1"}, even=True,
+        refused=("gray", "gray10le"),
     ),
-    "vp9": Encoder("libvpx-vp9", 15, 63, {**_VPX, "row-mt": "1"}),
-    "vp8": Encoder("libvpx", 6, 63, {**_VPX, "b:v": "20M"}),
+    "hevc": Encoder(
+        "libx265", 17, even=True, refused=("yuva420p", "yuva420p10le", "gray", "gray10le", "gray12le"),
+        smallest=64,  # below, x265 4.2 writes beyond its buffers
+        options={**_X264, "x265-params": "log-level=none:bframes=0"},
+    ),
+    "vp9": Encoder("libvpx-vp9", 15, 63, {**_VPX, "row-mt": "1"}, alpha_in=_MATROSKA),
+    "vp8": Encoder("libvpx", 6, 63, {**_VPX, "b:v": "20M"}, alpha_in=_MATROSKA),
     "av1": Encoder(
         "libsvtav1", 18, 63, {"preset": "8", "svtav1-params": "pred-struct=1:lookahead=0"}, even=True
     ),
@@ -80,8 +90,16 @@ BY_EXTENSION: dict[str, tuple[str, ...]] = {
     ".mts": ("h264",), ".flv": ("h264",), ".3gp": ("h264",), ".mpg": ("mpeg2video",),
     ".mpeg": ("mpeg2video",), ".mxf": ("mpeg2video",), ".ivf": ("vp9", "av1"), ".gif": ("gif",),
     ".apng": ("apng",), ".png": ("apng",),
-    ".webp": ("webp",), ".y4m": ("rawvideo",), ".wmv": ("mpeg4",), ".ogv": ("vp8",),
+    ".webp": ("webp",), ".wmv": ("mpeg4",), ".ogv": ("vp8",),
 }  # fmt: skip
+
+
+# What containers hold beyond what FFmpeg's tables say; some have no table.
+HELD_TOO = {
+    "mpegts": {"libx264", "libx265", "mpeg1video", "mpeg4"},
+    "vob": {"mpeg1video"},
+    "mxf": {"prores_ks", "libx264"},
+}
 
 
 @dataclass(frozen=True)
@@ -102,8 +120,8 @@ def pixel_formats(encoder: str) -> tuple[str, ...]:
 
 
 @cache
-def _properties(name: str) -> tuple[bool, int, int, bool]:
-    """(has alpha, bits a channel, share of the chroma that is kept in quarters, is RGB) of a pixel format."""
+def _properties(name: str) -> tuple[bool, int, tuple[int, int], bool]:
+    """(has alpha, bits a channel, columns and rows of chroma for 64 of luma, is RGB) of a pixel format."""
     from av.video.format import VideoFormat
 
     described = VideoFormat(name, 64, 64)
@@ -111,9 +129,8 @@ def _properties(name: str) -> tuple[bool, int, int, bool]:
     alpha = any(component.is_alpha for component in components)
     bits = max(component.bits for component in components)
     if len(components) - alpha == 1:
-        return alpha, bits, 0, described.is_rgb
-    chroma = 4 * described.chroma_width(64) * described.chroma_height(64) // 64**2
-    return alpha, bits, chroma, described.is_rgb
+        return alpha, bits, (0, 0), described.is_rgb
+    return alpha, bits, (described.chroma_width(64), described.chroma_height(64)), described.is_rgb
 
 
 def nearest(formats: Sequence[str], wanted: str) -> str:
@@ -124,9 +141,10 @@ def nearest(formats: Sequence[str], wanted: str) -> str:
 
     def cost(name: str) -> tuple[int | bool, ...]:
         has_alpha, has_bits, has_chroma, is_rgb = _properties(name)
+        more = [has - wants for has, wants in zip(has_chroma, chroma, strict=True)]
         return (
-            alpha and not has_alpha, max(0, bits - has_bits), max(0, chroma - has_chroma), rgb != is_rgb,
-            has_alpha and not alpha, abs(has_bits - bits), abs(has_chroma - chroma),
+            alpha and not has_alpha, max(0, bits - has_bits), -sum(min(0, n) for n in more), rgb != is_rgb,
+            has_alpha and not alpha, abs(has_bits - bits), sum(map(abs, more)),
         )  # fmt: skip
 
     # Palettes hold 256 colours; full-range twins (yuvj) are a tag, not a format.
@@ -147,7 +165,7 @@ def _is_pixels(name: str) -> bool:
 def keeps(pixel_format: str, channels: int, bit_depth: int) -> bool:
     """Whether a format has room for transparency and depth."""
     alpha, bits, chroma, _ = _properties(pixel_format)
-    return (alpha or channels < 4) and bits >= bit_depth and (chroma > 0 or channels == 1)
+    return (alpha or channels < 4) and bits >= bit_depth and (chroma[0] > 0 or channels == 1)
 
 
 def bits_of(pixel_format: str) -> int:
@@ -156,12 +174,13 @@ def bits_of(pixel_format: str) -> int:
 
 
 def choose(
-    extension: str, supported: set[str], source: tuple[str, str], shape: tuple[int, int, int], bit_depth: int,
-    asked: str | None,
+    container: str, extension: str, supported: set[str], source: tuple[str, str], shape: tuple[int, int, int],
+    bit_depth: int, asked: str | None,
 ) -> Choice:  # fmt: skip
     """The encoder and its pixel format.
 
     Args:
+        container: FFmpeg's name of the output's kind.
         extension: of the output, with its dot.
         supported: encoders whose output the container holds, by FFmpeg's name.
         source: codec and pixel format of what was read; "" each where it was no video file.
@@ -178,25 +197,29 @@ def choose(
     )
     if asked is not None and asked not in ENCODERS:
         raise InputError(f"codec is {asked!r}; it must be one of {', '.join(sorted(ENCODERS))}")
-    names = [asked] if asked is not None else [codec, *BY_EXTENSION.get(extension, ()), "h264", "ffv1"]
+    names = [asked] if asked is not None else [codec, *BY_EXTENSION.get(extension, ("h264", "ffv1"))]
     names = [name for name in names if name in ENCODERS and ENCODERS[name].name in supported]
+    names = [name for name in names if min(shape[:2]) >= ENCODERS[name].smallest]
     if not names:
-        raise InputError(
-            f"codec {asked or codec!r} does not go into a {extension} file; name another --codec"
-        )
-    choices = [_choice(name, pixel_format, shape, bit_depth) for name in names]
+        size = f"with frames of {shape[1]} x {shape[0]}"
+        raise InputError(f"codec {asked or codec!r} does not go into a {extension} file {size}; name another")
+    choices = [_choice(name, container, pixel_format, shape, bit_depth) for name in names]
     good = [choice for choice in choices if keeps(choice.pixel_format, shape[2], bit_depth)]
     return (good or choices)[0]
 
 
-def _choice(codec: str, pixel_format: str, shape: tuple[int, int, int], bit_depth: int) -> Choice:
+def _choice(
+    codec: str, container: str, pixel_format: str, shape: tuple[int, int, int], bit_depth: int
+) -> Choice:
     """One codec with its nearest pixel format."""
     encoder = ENCODERS[codec]
     formats = [name for name in pixel_formats(encoder.name) if name not in encoder.refused]
+    if encoder.alpha_in and container not in encoder.alpha_in:
+        formats = [name for name in formats if not _properties(name)[0]]
     wanted = pixel_format or _of_pixels(shape[2], bit_depth, encoder)
     chosen = nearest(formats, wanted)
     height, width, _ = shape
-    if encoder.even and (height % 2 or width % 2) and 0 < _properties(chosen)[2] < 4:
+    if encoder.even and (height % 2 or width % 2) and _properties(chosen)[2] != (64, 64):
         chosen = nearest(formats, "yuv444p" if bit_depth == 8 else "yuv444p10le")
     return Choice(codec, encoder, chosen)
 

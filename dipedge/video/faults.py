@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dipedge.errors import FileError, InputError
+from dipedge.errors import DipedgeError, FileError, InputError
 
 PLAIN = {  # FFmpeg's words -> ours
     "Invalid data found when processing input": "data that cannot be decoded",
@@ -48,9 +48,7 @@ def named(path: str | os.PathLike, doing: str) -> Iterator[None]:
     av = load_av()
     try:
         yield
-    except FileError:
-        raise
-    except MemoryError:
+    except (DipedgeError, MemoryError):
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise FileError(f"{path}: {doing} ({why(error)})") from error

@@ -28,12 +28,16 @@ class FolderSink:
         path: of the folder, or ``FOLDER/*.EXT``. It must not exist, or be empty.
         plan: what is written.
         like: frames that came from a folder keep their names, and their extension where that can be written.
+        keep: how many frames of an unfinished folder are taken over, at most.
+
+    Attributes:
+        frames, last, notes: as those of ``ContainerSink``.
 
     Raises:
         FileError: the place is taken or cannot be written, or the extension is no picture's.
     """
 
-    def __init__(self, path: Path, plan: Plan, like: VideoReader) -> None:
+    def __init__(self, path: Path, plan: Plan, like: VideoReader, keep: int = 0) -> None:
         asked = path.suffix.lower() if path.name.startswith("*.") else None
         self.path = path.parent if asked else path
         self.partial = self.path.with_name(f"{self.path.name}.partial")
@@ -52,11 +56,12 @@ class FolderSink:
         if len(set(self._names)) < len(self._names):
             self._names = []  # a.png and a.jpg beside each other
         self.notes = what_is_lost(self._extension, plan.shape[2], plan.bit_depth)
-        self._count = 0
-        self._make()
+        self.frames = 0
+        self._make(keep)
+        self.last = None if self.frames == 0 else (self.frames - 1) / plan.rate
 
-    def _make(self) -> None:
-        """The unfinished folder, empty."""
+    def _make(self, keep: int) -> None:
+        """The unfinished folder, with the frames in it that are kept."""
         try:
             if self.path.is_dir() and any(self.path.iterdir()):
                 raise FileError(f"{self.path}: a folder with something in it; name a new one")
@@ -65,8 +70,12 @@ class FolderSink:
             if not self.path.parent.is_dir():
                 raise FileError(f"{self.path}: there is no folder {self.path.parent}")
             self.partial.mkdir(exist_ok=True)
+            while self.frames < keep and self._file(self.frames).is_file():
+                self.frames += 1
+            kept = {self._file(index) for index in range(self.frames)}
             for file in self.partial.iterdir():
-                file.unlink()  # of an earlier run that is not gone on from
+                if file not in kept:
+                    file.unlink()
         except FileError:
             raise
         except OSError as error:
@@ -74,10 +83,12 @@ class FolderSink:
 
     def write(self, pixels: np.ndarray, time: Fraction, duration: Fraction) -> None:
         """Writes one frame [H, W, C]; its time is its place in the row."""
-        names = self._names
-        stem = names[self._count] if self._count < len(names) else f"frame_{self._count + 1:06}"
-        write_picture(pixels, self.partial / f"{stem}{self._extension}", self._profile)
-        self._count += 1
+        write_picture(pixels, self._file(self.frames), self._profile)
+        self.frames, self.last = self.frames + 1, time
+
+    def _file(self, index: int) -> Path:
+        stem = self._names[index] if index < len(self._names) else f"frame_{index + 1:06}"
+        return self.partial / f"{stem}{self._extension}"
 
     def finish(self) -> None:
         """Nothing is held back."""

@@ -34,6 +34,9 @@ class VideoWriter:
             into the file, else what the extension usually holds.
         crf: the codec's quality scale, 0 is best; default: no visible loss.
         audio: whether the sound comes along.
+        keep: how many frames of an unfinished video in the same place are taken over, at most; the next frame
+            to write is number ``frames``. A killed run may have lost the last frame it wrote; a
+            transport stream (ts) the last two, a program stream (mpg) all.
 
     Attributes:
         path, partial: where it will be, and where it is until it is finished.
@@ -48,29 +51,32 @@ class VideoWriter:
     def __init__(
         self, path: str | Path, like: VideoReader, width: int | None = None, height: int | None = None, *,
         times: int = 1, codec: str | None = None, crf: int | None = None, audio: bool = True,
+        keep: int = 0,
     ) -> None:  # fmt: skip
         self.path = Path(path)
         width, height = width or like.width, height or like.height
         self.shape = (height, width, like.channels)
-        self.frames = 0
         self._rate = like.rate * times
-        self._last: Fraction | None = None
         self._dtype = like.dtype
         self._open = True
         check_not_the_source(self.path, like.path)
         plan = Plan(
             shape=self.shape, bit_depth=like.bit_depth, rate=self._rate, time_base=like.time_base / times,
-            looks=like.looks, resized=(height, width) != (like.height, like.width),
+            looks=like.looks, source_height=like.height,
             source=like.path if like.looks.codec and Path(like.path).is_file() else None, sound=audio,
             codec=codec, crf=crf,
         )  # fmt: skip
         if is_folder(self.path):
-            self._sink: ContainerSink | FolderSink = FolderSink(self.path, plan, like)
+            self._sink: ContainerSink | FolderSink = FolderSink(self.path, plan, like, keep)
             self.path, self.partial = self._sink.path, self._sink.partial
         else:
             check_place(self.path)
             self.partial = partial_of(self.path)
-            self._sink = ContainerSink(self.partial, plan)
+            self._sink = ContainerSink(self.partial, plan, keep)
+
+    @property
+    def frames(self) -> int:
+        return self._sink.frames
 
     @property
     def notes(self) -> list[str]:
@@ -98,15 +104,13 @@ class VideoWriter:
             )
         usual = 1 / self._rate
         if time is None:
-            time = Fraction(0) if self._last is None else self._last + usual
-        if self._last is not None and time <= self._last:
+            time = Fraction(0) if self._sink.last is None else self._sink.last + usual
+        if self._sink.last is not None and time <= self._sink.last:
             raise InputError(
                 f"time is {float(time):.6g} s; it must be later than the frame before, at "
-                f"{float(self._last):.6g} s"
+                f"{float(self._sink.last):.6g} s"
             )
         self._sink.write(pixels, time, usual if duration is None else duration)
-        self._last = time
-        self.frames += 1
 
     def close(self) -> Path:
         """Finishes the video and puts it in its place.
