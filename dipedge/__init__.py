@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.history import History
-    from dipedge.metrics import psnr, ssim
+    from dipedge.metrics import flicker, psnr, ssim, ssim3d
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         GivenImage,
         HazePriors,
         Hourglass,
+        Hourglass3d,
         Level,
         Meshgrid,
         NoInput,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         ResNet,
         UNet,
         dip,
+        dip3d,
         pip,
         pixels,
         resnet,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
+    from dipedge.streaming import FailedFrame, Stream, StreamStatistics
     from dipedge.tasks import (
         Dehaze,
         Denoise,
@@ -84,7 +87,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.history": ("History",),
-    "dipedge.metrics": ("psnr", "ssim"),
+    "dipedge.metrics": ("flicker", "psnr", "ssim", "ssim3d"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
@@ -92,6 +95,7 @@ _HOMES = {
         "GivenImage",
         "HazePriors",
         "Hourglass",
+        "Hourglass3d",
         "Level",
         "Meshgrid",
         "NoInput",
@@ -101,6 +105,7 @@ _HOMES = {
         "ResNet",
         "UNet",
         "dip",
+        "dip3d",
         "pip",
         "pixels",
         "resnet",
@@ -111,6 +116,7 @@ _HOMES = {
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
+    "dipedge.streaming": ("FailedFrame", "Stream", "StreamStatistics"),
     "dipedge.tasks": (
         "Dehaze",
         "Denoise",
@@ -140,6 +146,7 @@ __all__ = [
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
+    "FailedFrame",
     "FileError",
     "FitDivergedError",
     "FitResult",
@@ -152,6 +159,7 @@ __all__ = [
     "HazePriors",
     "History",
     "Hourglass",
+    "Hourglass3d",
     "Inpaint",
     "InputError",
     "InvertFeatures",
@@ -174,6 +182,8 @@ __all__ = [
     "Session",
     "Step",
     "StopReason",
+    "Stream",
+    "StreamStatistics",
     "SuperResolve",
     "Tiles",
     "UNet",
@@ -183,8 +193,10 @@ __all__ = [
     "View",
     "__version__",
     "dip",
+    "dip3d",
     "encoders",
     "fit_steps",
+    "flicker",
     "get_engine",
     "models",
     "pip",
@@ -196,6 +208,7 @@ __all__ = [
     "restore_video",
     "sample_prior",
     "ssim",
+    "ssim3d",
     "unet",
     "write_report",
 ]

@@ -1,14 +1,16 @@
 """How the camera moved between two frames, under heavy noise; and where a new scene begins.
 
-Two stages. *Phase correlation* (Kuglin and Hines, 1975) finds the shift to a fraction of a pixel, however far
-the camera went: the phases of two spectra differ by a ramp, whose transform is one peak. *Gauss-Newton* on the
-pixels (Lucas and Kanade, 1981; inverse compositional as Baker and Matthews, 2004) then finds it to a few
-hundredths, and for "affine" the turn, zoom and shear with it. Both look at a band of spatial frequencies: what is
-finer is noise, and what is coarser is light, which changes. Robust weights leave out what moves by itself.
+Two stages. The peak of a *cross-correlation* by Fourier transforms finds the shift to a pixel, however far
+the camera went. *Gauss-Newton* on the pixels (Lucas and Kanade, 1981; inverse compositional as Baker and
+Matthews, 2004) then finds it to a few hundredths, and for "affine" the turn, zoom and shear with it. Both
+look at a band of spatial frequencies: what is finer is noise, and what is coarser is light, which changes.
+The correlation sees that band with equal contrast everywhere, which does what phase correlation's white
+spectrum does without raising the noise; the robust weights of the second stage leave out what moves by
+itself.
 
-The frame before is noisy itself, and sums of frame-to-frame motions drift. So frames are compared with one *key*
-frame for as long as they overlap well, or with a session's clean estimate (``next(frame, estimate)``), which
-remembers the whole stream. How well either does: docs/streams_measured.md.
+The frame before is noisy itself, and sums of frame-to-frame motions drift. So frames are compared with one
+*key* frame for as long as they overlap well, or with a session's clean estimate (``next(frame, estimate)``),
+which remembers the whole stream. How well either does: docs/streams_measured.md.
 
 Plain numpy; OpenCV's ``phaseCorrelate`` and ``findTransformECC`` were measured beside it.
 """
@@ -29,7 +31,7 @@ CUT = 0.4
 # A key frame is left when the camera has gone this far, as a share of the side, or its match falls below.
 KEY_REACH = 0.12
 KEY_MATCH = 0.6
-# By how much the peak of phase correlation must be more alike than where the camera was.
+# By how much the peak of the correlation must be more alike than where the camera was.
 FAR = 1.2
 # A motion is believed from this much surprise a parameter on, were it noise alone. White noise would give 1;
 # neighbours in a band say nearly the same, and noise bends the fit: 2 to 20 were measured, 40 at sigma 50.
@@ -178,7 +180,7 @@ class _Key:
 
         Args:
             level: the picture.
-            last: that of the frame before, where the search begins if phase correlation finds no more.
+            last: that of the frame before, where the search begins if the correlation finds no more.
         """
         shift = View.shift(*self._peak(level.even))
         near = max((View(), last), key=lambda view: self._alike(level.even, view))
@@ -191,11 +193,11 @@ class _Key:
         return (View(), 1.0) if match is None else (view, match)
 
     def _peak(self, even: np.ndarray) -> tuple[float, float]:
-        """The shift (dx, dy), even(x) = key(x + d), where phases agree best."""
+        """The shift (dx, dy), even(x) = key(x + d), where the two agree best."""
         cross = self.spectrum * np.conj(np.fft.rfft2(even * self.window))
-        strength = np.abs(cross)
-        # Not wholly white: a frequency that is weaker than most holds noise, and its phase says nothing.
-        surface = np.fft.irfft2(cross / (strength + np.float32(strength.mean()) + 1e-20), s=even.shape)
+        # Not divided by its strength, as phase correlation does: that counts the noise of fine frequencies in
+        # full. At sigma 50 it found 10 of 60 shifts wrong, and this none (docs/streams_measured.md).
+        surface = np.fft.irfft2(cross, s=even.shape)
         row, column = np.unravel_index(int(np.argmax(surface)), surface.shape)
         places = []
         for axis, (at, side) in enumerate(zip((row, column), even.shape, strict=True)):

@@ -159,8 +159,16 @@ def test_frames_between_frames_are_made(restore, clip, times):
     assert np.abs(between - before).mean() < np.abs(after - before).mean()
 
 
-def test_a_prior_of_single_pictures_fits_frame_by_frame(engine, clip, tiny_pip):
-    options = {"prior": tiny_pip, "steps": 4, "engine": engine, "threads": 1, "seed": 3}
+@pytest.mark.parametrize(("quality", "steps"), [("paper", 4), ("fast", 9)])
+def test_a_prior_of_single_pictures_fits_frame_by_frame(engine, clip, tiny_pip, quality, steps):
+    options = {
+        "prior": tiny_pip,
+        "steps": steps,
+        "engine": engine,
+        "threads": 1,
+        "seed": 3,
+        "quality": quality,
+    }
     frames = restore_video(clip(2), de.Denoise(), **options).frames
     for found, given in zip(frames, clip(2), strict=True):
         alone = de.restore(given, de.Denoise(), **options).image

@@ -69,7 +69,7 @@ class ClipProgram:
             self._last = next(self._batches)
             self._show(self._last)
             self._program.step(1)
-            if self._program.complete:  # else most of the output is older than this step
+            if self._timed:  # a prior of single pictures has one frame here, and the program its average
                 self._take(self._last, self._program.estimate(averaged=False), self._average)
 
     def _show(self, batch: np.ndarray) -> None:
@@ -95,7 +95,7 @@ class ClipProgram:
 
     def estimates(self) -> list[np.ndarray | None]:
         """The average of each frame, [H, W, C]; None for a frame no step has seen yet."""
-        return self._estimates
+        return self._estimates if self._timed else [self._program.estimate()]
 
     def between(self, times: int, rounds: int) -> list[list[np.ndarray]]:
         """The scene between its frames: what the network puts out at the times and places in between.
@@ -132,8 +132,8 @@ class ClipProgram:
 
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """Of the last batch, [size * H, W, C]."""
-        if not averaged:
-            return self._program.estimate(averaged=False)
+        if not (averaged and self._timed):
+            return self._program.estimate(averaged)
         return np.concatenate([self._estimates[frame] for frame in self._last])
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:

@@ -151,9 +151,11 @@ class SegmentFits:
         optimiser = preset.optimiser
         if isinstance(optimiser, Muon):
             optimiser = optimiser.over(self._steps)
-        settings = replace(self._settings, optimiser=optimiser, average=0.0, subsample=preset.subsample)
-        if preset.timed:
-            settings = replace(settings, frames=self._batch, warped=preset.motion == "affine")
+        settings = replace(self._settings, optimiser=optimiser, subsample=preset.subsample)
+        if preset.timed:  # frames have averages of their own
+            settings = replace(settings, average=0.0, frames=self._batch, warped=preset.motion == "affine")
+        else:
+            settings = replace(settings, average=preset.average)
         shape = self._task.estimate_shape((self._batch * height, width, channels))
         self._program = self._engine.compile(preset.prior, self._task, shape, settings)
         self._first = self._lasting()
