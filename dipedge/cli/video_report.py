@@ -83,7 +83,8 @@ def summary(reader: VideoReader, result: VideoResult, figures: dict[str, float |
     lines = [
         f"{reader.path} -> {result.path}",
         f"  {result.restored} frames{resumed} in {pieces}, {result.steps} steps in {result.seconds:.1f} s "
-        f"({result.steps / result.seconds:.1f} steps/s, {new / result.seconds:.3g} frames/s) on {runs_on(result)}",
+        f"({result.steps / result.seconds:.1f} steps/s, {new / result.seconds:.3g} frames/s) "
+        f"on {runs_on(result)}",
         f"  most segments ended because {result.reason.sentence}",
     ]
     if figures:

@@ -6,19 +6,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dipedge import images
 from dipedge.cli.inputs import check_not_an_input
 from dipedge.cli.report import write_json
 from dipedge.cli.restoring import INTERRUPTED, tiles_of
 from dipedge.cli.video_progress import film_progress
-from dipedge.cli.video_report import figures_of, record, summary
-from dipedge.clips import VideoInterrupted, VideoResult, restore_video
 from dipedge.errors import DipedgeError, FileError, InputError
 from dipedge.tasks import Task
 from dipedge.video import FrameFolder, VideoReader, open_video
 from dipedge.video.pictures import PICTURES
+
+if TYPE_CHECKING:
+    from dipedge.clips import VideoResult
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ def restore_clip(task: Task, inputs: Sequence[str], options: Filming, read: Sequ
     Raises:
         DipedgeError: bad input, or damage on the way; its line names what was finished until then.
     """
+    # Not at the top: other commands need neither, and start sooner without.
+    from dipedge.cli.video_report import figures_of, record, summary
+    from dipedge.clips import VideoInterrupted, restore_video
+
     reader = opened(inputs, options.rate)
     _check(reader, task, options, read)
     notes: list[str] = []
