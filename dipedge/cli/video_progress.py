@@ -27,32 +27,30 @@ class FilmWatch:
     def __init__(self, reader: VideoReader, clock: Callable[[], float] = time.monotonic) -> None:
         self._reader, self._clock = reader, clock
         self._began = clock()
-        self._segment, self._segment_began = 0, self._began
-        self._before = 0  # frames handed out when this segment's were read
-        self._read = 0
+        self._segment = 0
+        self._before = self._read = 0  # frames handed out before this segment's, and with them
 
     def done(self, step: Step) -> float:
         """Frames that are restored, in parts."""
         if step.fit != self._segment:
-            self._segment, self._segment_began = step.fit, self._clock()
+            self._segment = step.fit
             self._before, self._read = self._read, self._reader.handed_out
         share = step.index / step.limit if step.limit else 0.0
         return self._before + share * (self._read - self._before)
 
     def status(self, step: Step) -> str:
         """Steps a second, time left and loss."""
-        now = self._clock()
-        rate = step.index / (now - self._segment_began) if now > self._segment_began else 0.0
-        done = self.done(step)
+        rate = step.index / step.seconds if step.seconds > 0 else 0.0
+        done, spent = self.done(step), self._clock() - self._began
         left = ""
         if self._reader.frames and done > 0:
-            rest = max(self._reader.frames - done, 0) * (now - self._began) / done
+            rest = max(self._reader.frames - done, 0) * spent / done
             left = f"about {clock_time(rest)} left, "
         return f"{rate:.1f} steps/s, {left}loss {step.loss:.5f}"
 
     def named(self, step: Step) -> str:
         """The segment, and the tile of it where there are several."""
-        of = f" of {step.fits}" if step.fits > step.fit or step.fits > 1 else ""
+        of = f" of {step.fits}" if step.fits > 1 else ""
         tile = f", tile {step.tile} of {step.tiles}" if step.tiles > 1 else ""
         return f"segment {step.fit}{of}{tile}"
 

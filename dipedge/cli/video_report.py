@@ -66,7 +66,7 @@ def _compared(video: Any, reference: Any, rate: float | None) -> dict[str, float
 
 
 def _colours(pixels: np.ndarray) -> np.ndarray:
-    """Float32 [H, W, 3] in [0, 1]: codecs may have turned gray into colour, and alpha is nobody's estimate."""
+    """Float32 [H, W, 3] in [0, 1]: a codec may have made colour of gray; alpha is no estimate."""
     values = pixels[..., :3].astype(np.float32) / np.iinfo(pixels.dtype).max
     return np.repeat(values, 3, axis=2) if values.shape[2] == 1 else values
 
