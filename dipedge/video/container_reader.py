@@ -142,6 +142,7 @@ class ContainerReader(VideoReader):
                     )  # fmt: skip
                 time, duration = self._when(decoded, previous, usual)
                 previous = (time, duration)
+                self.handed_out = index + 1
                 yield Frame(converter.to_pixels(decoded, self._memory), time, duration, index)
                 index += 1
 

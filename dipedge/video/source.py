@@ -71,6 +71,7 @@ class VideoReader:
         audio: whether there is sound.
         looks: how they are stored.
         notes: sentences about what of the file is not handed over.
+        handed_out: how many frames the latest iteration has come to.
     """
 
     path: str
@@ -86,6 +87,7 @@ class VideoReader:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.handed_out = 0
 
     @property
     def has_alpha(self) -> bool:
