@@ -118,7 +118,8 @@ def test_opencv_frames_come_out_as_a_session_restores_them(opencv, tiny_pip):
 
 
 def test_opencv_opens_a_camera_again_that_gave_no_frame(opencv, capsys):
-    frames = [*frames_of(2), None, None, *frames_of(2, seed=1)]
+    # More than are wanted: the thread that reads is some frames ahead.
+    frames = [*frames_of(2), None, None, *frames_of(12, seed=1)]
     code, shown, capture, _ = opencv(frames, "0", "--frames", "4", "--retries", "3")
     assert (code, len(shown), capture.opened) == (0, 4, 2)
     assert capsys.readouterr().err.count("opening it again") == 2
