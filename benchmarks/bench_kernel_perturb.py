@@ -21,7 +21,7 @@ def z() -> np.ndarray:
 
 
 class TorchNoise:
-    """As ``TorchProgram._perturbed``."""
+    """As ``TorchInput._perturbed``."""
 
     def __init__(self) -> None:
         self._z = torch.tensor(z())

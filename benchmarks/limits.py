@@ -15,7 +15,7 @@ import pytest
 _native = pytest.importorskip("dipedge._native", reason="the native engine is not built")
 
 from dipedge.engines import get_engine  # noqa: E402
-from dipedge.engines.native import available_threads  # noqa: E402
+from dipedge.engines.native_processor import available_threads  # noqa: E402
 
 THREADS = min(2, available_threads())
 SECONDS_BETWEEN = 10.0  # measurements of one limit: a disturbed one is put right by a later one

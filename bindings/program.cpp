@@ -36,6 +36,7 @@ void add_program(py::module_& module) {
         .def("set_mask", &set_mask)
         .def("set_input", &set_input)
         .def("get_input", &get_input)
+        .def("set_views", &set_views)
         .def("input_gradient", &input_gradient)
         .def("output", &output)
         .def("set_output", &set_output)

@@ -162,6 +162,13 @@ void set_input(Program& program, const FloatArray& z) {
     program.forget_forward();
 }
 
+void set_views(Program& program, const std::vector<double>& views) {
+    if (views.size() != 7) throw std::invalid_argument("a view has 7 numbers");
+    const double* v = views.data();
+    program.encoding().set_view({v[0], v[1], v[2], v[3], v[4], v[5], v[6]});
+    program.forget_forward();
+}
+
 FloatArray get_input(Program& program) {
     FloatArray array(input_shape(program));
     stored_input(program).get_values(array.mutable_data());

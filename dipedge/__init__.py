@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge import encoders, models
+    from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.history import History
-    from dipedge.metrics import psnr, ssim
+    from dipedge.metrics import flicker, psnr, ssim, ssim3d
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         GivenImage,
         HazePriors,
         Hourglass,
+        Hourglass3d,
         Level,
         Meshgrid,
         NoInput,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         ResNet,
         UNet,
         dip,
+        dip3d,
         pip,
         pixels,
         resnet,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge.samples import sample_prior
     from dipedge.session import Session, restore
     from dipedge.stopping import Deadline, Discrepancy, MaxSteps, NoiseFloor
+    from dipedge.streaming import FailedFrame, Stream, StreamStatistics
     from dipedge.tasks import (
         Dehaze,
         Denoise,
@@ -64,12 +68,14 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.tiles import Tiles
     from dipedge.variance import VarianceWindow
+    from dipedge.views import View
 
 __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
     "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -81,7 +87,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.history": ("History",),
-    "dipedge.metrics": ("psnr", "ssim"),
+    "dipedge.metrics": ("flicker", "psnr", "ssim", "ssim3d"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
@@ -89,6 +95,7 @@ _HOMES = {
         "GivenImage",
         "HazePriors",
         "Hourglass",
+        "Hourglass3d",
         "Level",
         "Meshgrid",
         "NoInput",
@@ -98,6 +105,7 @@ _HOMES = {
         "ResNet",
         "UNet",
         "dip",
+        "dip3d",
         "pip",
         "pixels",
         "resnet",
@@ -108,6 +116,7 @@ _HOMES = {
     "dipedge.samples": ("sample_prior",),
     "dipedge.session": ("Session", "restore"),
     "dipedge.stopping": ("Deadline", "Discrepancy", "MaxSteps", "NoiseFloor"),
+    "dipedge.streaming": ("FailedFrame", "Stream", "StreamStatistics"),
     "dipedge.tasks": (
         "Dehaze",
         "Denoise",
@@ -123,6 +132,7 @@ _HOMES = {
     ),
     "dipedge.tiles": ("Tiles",),
     "dipedge.variance": ("VarianceWindow",),
+    "dipedge.views": ("View",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -136,10 +146,12 @@ __all__ = [
     "EngineError",
     "EngineFallbackWarning",
     "Enhance",
+    "FailedFrame",
     "FileError",
     "FitDivergedError",
     "FitResult",
     "FittedMember",
+    "FittedSegment",
     "FittedTile",
     "FlashNoFlash",
     "Fourier",
@@ -147,6 +159,7 @@ __all__ = [
     "HazePriors",
     "History",
     "Hourglass",
+    "Hourglass3d",
     "Inpaint",
     "InputError",
     "InvertFeatures",
@@ -169,14 +182,21 @@ __all__ = [
     "Session",
     "Step",
     "StopReason",
+    "Stream",
+    "StreamStatistics",
     "SuperResolve",
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "VideoInterrupted",
+    "VideoResult",
+    "View",
     "__version__",
     "dip",
+    "dip3d",
     "encoders",
     "fit_steps",
+    "flicker",
     "get_engine",
     "models",
     "pip",
@@ -185,8 +205,10 @@ __all__ = [
     "psnr",
     "resnet",
     "restore",
+    "restore_video",
     "sample_prior",
     "ssim",
+    "ssim3d",
     "unet",
     "write_report",
 ]

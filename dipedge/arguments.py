@@ -44,6 +44,13 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
+def word(name: str, value: Any, known: tuple[str, ...]) -> str:
+    """``value``, if it is one of the words ``known``."""
+    if not isinstance(value, str) or value not in known:
+        raise InputError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
+    return value
+
+
 def optimiser(chosen: Optimiser, learning_rate: Any, steps: int | None) -> Optimiser:
     """The preset's optimiser at another rate, and with a fall of the rate that ends after ``steps``."""
     if learning_rate is not None:

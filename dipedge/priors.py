@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from dipedge.errors import InputError
-from dipedge.networks import Hourglass, Level, Network, Pixels, ResNet, Shapes, UNet, one_of
+from dipedge.networks import Hourglass, Hourglass3d, Level, Network, Pixels, ResNet, Shapes, UNet, one_of
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,14 @@ def pip() -> Prior:
     """The default Positional-encoding Image Prior: the same net, all 1x1, Fourier features."""
     level = Level(kernel_down=1, kernel_up=1)
     return Prior(Fourier(), Hourglass(levels=(level,) * 5), name="pip")
+
+
+def dip3d() -> Prior:
+    """3D-DIP, the baseline of PIP's clips: an hourglass over all frames with noise as its input, unperturbed.
+
+    See ``Hourglass3d``. Only the torch engine has it.
+    """
+    return Prior(Noise(32), Hourglass3d(), name="dip3d")
 
 
 def unet() -> Prior:

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 
 from dipedge.history import History
+from dipedge.views import View
+
+FIRST_VIEW = View()  # that of a picture by itself, too
 
 
 class StopReason(Enum):
@@ -150,6 +153,12 @@ class FitResult:
             counter), from which a program goes on; None for frames of a stream, where copying it
             would cost more than the frame (``Session.state()`` has it), and for tiles and ensembles, whose
             weights are not kept.
+        view: where this frame of a stream lies in the scene, in pixels of ``image`` (its pixel (x, y) shows
+            what the first frame of the scene had at ``view``'s (x', y')); ``View()`` without a stream.
+        scene_cut: whether another scene began with this frame, so that its fit did not go on from the last.
+        frame: of ``Session.stream``, which frame of the source this is, from 0; else None.
+        latency: of ``Session.stream``, seconds from that frame's arrival to this result, those for which it
+            waited for others among them; else None.
     """
 
     image: Any = field(repr=False)
@@ -167,3 +176,7 @@ class FitResult:
     members: tuple[FittedMember, ...] = field(default=(), repr=False)
     state: dict[str, np.ndarray] | None = field(default=None, repr=False)
     parts: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    view: View = FIRST_VIEW
+    scene_cut: bool = False
+    frame: int | None = None
+    latency: float | None = None

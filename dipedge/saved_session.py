@@ -17,6 +17,7 @@ from dipedge.priors import HazePriors, Prior
 from dipedge.result import Step
 from dipedge.scene_file import load_scene, save_scene
 from dipedge.stopping import Rule
+from dipedge.streaming.pushing import STREAM_KEYS
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
 
@@ -33,6 +34,7 @@ def save(session: Session, path: str | os.PathLike) -> None:
     state = session.state()
     if session._mask is not None:
         state[MASK_KEY] = session._mask.astype(np.uint8)
+    state |= session._pusher.state()
     settings = session._settings
     description = {
         "task": to_plain(session.task),
@@ -44,6 +46,7 @@ def save(session: Session, path: str | os.PathLike) -> None:
         "seed": settings.seed,
         "precision": settings.precision,
         "subsample": settings.subsample,
+        "motion": session._motion,
         "quality": session._quality,
         "tiles": to_plain(session._tiles),
         "engine": session.engine,
@@ -61,6 +64,7 @@ def load(
     """See ``Session.load``."""
     state, description = load_scene(path)
     mask = state.pop(MASK_KEY, None)
+    stream = {key: state.pop(key) for key in STREAM_KEYS if key in state}
     arguments = _arguments(path, state, mask, description)
     shape, optimiser = arguments.pop("shape"), arguments.pop("optimiser")
     subsample = arguments.pop("subsample")
@@ -72,8 +76,10 @@ def load(
         state = {key: values for key, values in state.items() if key.split("/")[0] != "rng"}
     session._program = session._engine.compile(session.prior, session.task, shape, session._settings)
     session._mask = None if mask is None else mask != 0
+    session._following.begin(session._program)
     try:
         session._program.load_state(state)
+        session._pusher.load_state(stream, state.get("views"))
     except InputError as error:
         session.close()
         raise FileError(f"{path}: a damaged scene ({error})") from error
@@ -91,8 +97,9 @@ def _arguments(
         found["prior"] = from_plain(description["prior"], (Prior, HazePriors))
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
-        # Files of versions that knew neither: every step saw every pixel, and no picture was cut.
+        # Files of versions that knew none: every step saw every pixel, no picture was cut, no camera moved.
         found["subsample"] = bool(description.get("subsample", False))
+        found["motion"] = description.get("motion")
         found["tiles"] = from_plain(description.get("tiles", "auto"), (Tiles, str, type(None)))
         found["shape"] = tuple(description["shape"])
         _check_fits(found["prior"], found["task"], found["shape"], state, mask)

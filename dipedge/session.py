@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from dipedge import arguments, saved_session
-from dipedge.course import Course
 from dipedge.engines import engine_for
-from dipedge.engines.base import Program, Settings, State
-from dipedge.errors import InputError, OutOfMemoryError
-from dipedge.fit import FitDivergedError, fit_steps
-from dipedge.given import Given, read_each, read_given, read_picture
-from dipedge.noise import noise_of
-from dipedge.presets import FRAME_STEPS
+from dipedge.engines.base import Settings, State
+from dipedge.errors import InputError
+from dipedge.given import read_each
+from dipedge.kept_fit import KeptFit
 from dipedge.presets import preset as chosen_preset
 from dipedge.priors import Prior
-from dipedge.result import FitResult, Step, StopReason
-from dipedge.stopping import MaxSteps, Rule
+from dipedge.result import FitResult, Step
+from dipedge.stopping import Rule
 from dipedge.stopwatch import Stopwatch
+from dipedge.streaming.following import Following, chosen_motion
+from dipedge.streaming.stream import Stream
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
-from dipedge.together import FitsTogether
+from dipedge.views import View
 
 # A user's own rule that might never be fulfilled (a discrepancy below what the net can reach) is ended
 # after this many times the preset's steps.
 BOUND = 10
 
 
-class Session:
+class Session(KeptFit):
     """One task on one engine, with the weights of its last fit.
 
     Args:
@@ -64,6 +61,9 @@ class Session:
             "large-hole-6", "large-hole-4", "large-hole-2" or "half" of inpainting; see ``presets.preset``.
         measure_every: steps between looks at ``fit``'s reference, 1 for every step; None for a hundredth of
             those a fit can take, 20 at most, which adds a twentieth to its time or less (``measure.py``).
+        motion: how ``push`` follows a camera. "shift": the picture moves as a whole; "affine": it may be
+            turned, scaled and sheared, too; None: it stands still, or the user tells ``push``. "auto" takes
+            "shift" where the prior's input is a function of coordinates (Fourier features), and else None.
 
     Attributes:
         result: the last ``FitResult``, or a list of them for a list of pictures. After a KeyboardInterrupt
@@ -95,6 +95,7 @@ class Session:
         ensemble: int = 1,
         preset: str | None = None,
         measure_every: int | None = None,
+        motion: str | None = "auto",
     ) -> None:
         arguments.check_task(task)
         if steps is None and stop is None:
@@ -103,9 +104,10 @@ class Session:
         arguments.check_input(task, chosen.prior)
         self.task = task
         self.prior = chosen.prior
-        self.result: FitResult | list[FitResult | None] | None = None
         self._preset = chosen
-        self._stop = arguments.rule(stop, steps, chosen.stop, BOUND * chosen.steps)
+        self._bound = BOUND * chosen.steps
+        self._stop = arguments.rule(stop, steps, chosen.stop, self._bound)
+        self._motion = chosen_motion(motion, chosen.prior)
         self._settings = Settings(
             optimiser=arguments.optimiser(chosen.optimiser, learning_rate, steps),
             average=chosen.average if average is None else arguments.average(average),
@@ -121,10 +123,8 @@ class Session:
         self._measure_every = None if looks else arguments.whole("measure_every", measure_every, 1, 10**9)
         self._progress = progress
         self._engine = engine_for(engine, self.prior, task)
-        self._program: Program | None = None
-        self._mask: np.ndarray | None = None
-        self._not_kept: str | None = None  # why the last fit left no weights to go on from, if it did not
-        self._closed = False
+        self._following = Following(self._motion, getattr(task, "scale", 1))
+        super().__init__()
 
     @property
     def engine(self) -> str:
@@ -144,7 +144,9 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Gives all memory back. A closed session can no longer fit."""
+        """Gives all memory back, and ends its stream. A closed session can no longer fit."""
+        if self._fitter is not None:
+            self._fitter.close()
         self._drop_program()
         self._closed = True
 
@@ -177,7 +179,7 @@ class Session:
                 pictures it does so after the two errors before this one, too.
         """
         clock = Stopwatch()
-        self._check_open()
+        self._check_free()
         if not isinstance(image, list | tuple):
             return self._fit(image, self._stop, clock, self._tiles, reference)
         pictures = read_each(self.task, image, self._tiles, reference)
@@ -186,134 +188,84 @@ class Session:
         )
         return self._fit_together(pictures, self._stop, clock, why, lambda results: results)
 
-    def push(self, frame: Any, stop: Rule | None = None, steps: int | None = None) -> FitResult:
+    def push(
+        self, frame: Any, stop: Rule | None = None, steps: int | None = None, motion: View | None = None
+    ) -> FitResult:
         """Takes the next frame of a stream: weights, optimiser and average go on from the last one.
 
-        The first push of a session fits from scratch. A stream has one set of weights, so frames are never
-        cut into tiles, and after a ``fit`` in tiles there is nothing to go on from. The average of outputs
-        reaches over frames: open the session with ``average=0.9`` or less for a scene that moves.
+        The first push of a session fits from scratch, and so does one with which another scene begins
+        (``FitResult.scene_cut``). A stream has one set of weights, so frames are never cut into tiles, and
+        after a ``fit`` in tiles there is nothing to go on from. More on streams: docs/streams.md.
 
         Args:
             frame: as ``fit``'s image, of the same size and channels as the frame before.
-            stop: when to end, such as ``Deadline(ms=33)``; by default after 30 steps, and for the first
-                push as the session says. The clock runs from the call; one step is always made.
+            stop: when to end, such as ``Deadline(ms=33)``; by default after 30 steps, and for a frame that is
+                fitted from scratch as the session says. The clock runs from the call, and one step is always
+                made.
             steps: exactly so many steps; excludes ``stop``.
+            motion: where this frame's pixels lie in the frame before, if the user knows it (from a gyroscope,
+                or ``View()`` for a camera on a tripod); it takes the place of the session's own estimate.
 
         Raises:
-            InputError: a frame of another size (``fit`` takes it), one that cannot be used, the last ``fit``
-                was in tiles or of a list, or the session makes ensembles; it stands where it was.
+            InputError: a frame of another size (``fit`` takes it), one that cannot be used, a motion that the
+                session cannot follow, the last ``fit`` was in tiles or of a list, the session makes
+                ensembles, or has a stream; it stands where it was.
             OutOfMemoryError, FitDivergedError, KeyboardInterrupt: as ``fit``; after the first two the next
                 push fits from scratch.
         """
-        clock = Stopwatch()
-        self._check_open()
-        if self._ensemble > 1:
-            wanted = "a stream has one set of weights; open the session with ensemble=1 for it"
-            raise InputError(f"ensemble is {self._ensemble}; {wanted}")
-        self._check_kept("push has nothing to go on from")
-        first = self._program is None
-        usual = self._stop if first else MaxSteps(FRAME_STEPS)
-        rule = arguments.rule(stop, steps, usual, BOUND * self._preset.steps)
-        if first:
-            return self._fit(frame, rule, clock, tiles=None)
-        given = Given(self.task, read_picture(frame, "frame"), self._mask)
-        shape = self.task.estimate_shape(given.piece)
-        if shape != self._program.shape:
-            now, before = _size(shape), _size(self._program.shape)
-            raise InputError(f"frame gives an answer of {now}, the last was {before}; use fit for a new size")
-        return self._run(given, rule, clock, Course(), with_state=False)
+        self._check_free()
+        return self._pusher.push(frame, motion, stop=stop, steps=steps)
 
-    def _fit(
-        self, image: Any, stop: Rule, clock: Stopwatch, tiles: Tiles | str | None, reference: Any = None
-    ) -> FitResult:
-        """One picture from scratch. Of a single fit in one piece the program is kept, to go on from."""
-        given = read_given(self.task, image, "image", tiles, reference)
-        if given.grid is not None or self._ensemble > 1:
-            why = "was of an ensemble, each with weights of its own, and none are kept; use ensemble=1"
-            if self._ensemble == 1:
-                why = (
-                    "was in tiles, each with weights of its own, and none are kept; open the session with "
-                    "tiles=None to fit such pictures in one piece"
-                )
-            return self._fit_together([given], stop, clock, why, lambda results: results[0])
-        self._drop_program()  # before the next one: two at a time need not fit into memory
-        self._not_kept = None
-        try:
-            shape = self.task.estimate_shape(given.piece)
-            self._program = self._engine.compile(self.prior, self.task, shape, self._settings)
-        except OutOfMemoryError as error:
-            raise OutOfMemoryError(f"{error}; smaller tiles need less", error.needed) from error
-        self._mask = given.mask
-        course = Course(given.measure(self._measure_every, clock))
-        return self._run(given, stop, clock, course, with_state=True)
-
-    def _fit_together(
+    def stream(
         self,
-        pictures: list[Given],
-        stop: Rule,
-        clock: Stopwatch,
-        why: str,
-        answer: Callable[[list[FitResult | None]], Any],
-    ) -> Any:
-        """Several fits, of which none is kept: ``why`` says so to whoever wants to go on from them."""
-        self._drop_program()
-        self.result = self._not_kept = None
-        fits = FitsTogether(self, pictures, self._ensemble, stop, clock)
-        try:
-            fits.run()
-        finally:  # an error leaves what was done before it
-            results = fits.results()
-            if any(result is not None for result in results):
-                self.result, self._not_kept = answer(results), why
-        return self.result
+        frames: Any,
+        *,
+        drop: str = "block",
+        depth: int = 2,
+        stop: Rule | None = None,
+        steps: int | None = None,
+        errors: str = "raise",
+    ) -> Stream:
+        """``push`` for every frame of a source, by a thread that fits while the caller captures.
 
-    def _run(self, given: Given, stop: Rule, clock: Stopwatch, course: Course, with_state: bool) -> FitResult:
-        """Consumes the loop; ``self.result`` is the answer, or the best so far when interrupted."""
-        target, _ = given.prepare(self._program)
-        self.result = None
-        try:
-            for step in fit_steps(
-                self._program,
-                stop,
-                clock=clock,
-                backtrack=self._preset.backtrack,
-                known=given.known,
-                noise=lambda: self._noise(target),
-            ):
-                course.take(step)
-                course.look(self._program)
-                if self._progress is not None:
-                    self._progress(step)
-        except KeyboardInterrupt:
-            if course.last is not None:
-                course.last = replace(course.last, reason=StopReason.INTERRUPTED)
-                self.result = self._result(given, course, clock(), with_state)
-            raise
-        except (FitDivergedError, OutOfMemoryError):
-            self._drop_program()
-            raise
-        self.result = self._result(given, course, clock(), with_state)
-        return self.result
+        Until the stream has ended or was closed the session does nothing else. See docs/streams.md.
 
-    def _result(self, given: Given, course: Course, seconds: float, with_state: bool) -> FitResult:
-        state = self._program.state() if with_state else None
-        return course.result(given, course.estimate(self._program), seconds, self._engine, state)
+        Args:
+            frames: any iterable of frames, or of pairs (frame, its ``View`` as ``push``'s motion), read by a
+                thread of its own; or an asynchronous iterable, read on the event loop of ``async for``. A
+                frame must not be written to once it was handed over.
+            drop: what happens to frames that come too fast. "block": the source has to wait; "oldest": the
+                frame that has waited longest is left out, so that results are as new as can be.
+            depth: frames that may wait, 1 to 1000.
+            stop, steps: of every frame, as ``push`` takes them.
+            errors: what becomes of a frame that ``push`` refuses. "raise": the error is raised where the
+                result would stand, and the stream can be gone on with; "yield": a ``FailedFrame`` stands
+                there. An error of the source itself is always raised, after the frames before it.
 
-    def _noise(self, target: np.ndarray) -> float | None:
-        return noise_of(self.task, target)
+        Raises:
+            InputError: an argument that cannot be used, or the session has a stream already.
+        """
+        self._check_free()
+        arguments.rule(stop, steps, self._stop, self._bound)
+        stream = Stream(
+            frames,
+            partial(self._pusher.push, stop=stop, steps=steps),
+            depth=arguments.whole("depth", depth, 1, 1000),
+            drops=arguments.word("drop", drop, ("block", "oldest")) == "oldest",
+            keeps_errors=arguments.word("errors", errors, ("raise", "yield")) == "yield",
+        )
+        self._fitter = stream.fitter
+        return stream
 
-    def _check_open(self) -> None:
+    def _check_free(self) -> None:
+        """Raises InputError where the session is closed, or a stream has its program."""
         if self._closed:
             raise InputError("this session is closed; open a new one")
-
-    def _drop_program(self) -> None:
-        if self._program is not None:
-            self._program.close()
-            self._program = None
-
-    def _check_kept(self, what: str) -> None:
-        if self._not_kept is not None:
-            raise InputError(f"{what}: the last fit {self._not_kept}")
+        if self._fitter is not None:
+            if not self._fitter.exchange.is_over:
+                raise InputError("this session has a stream; close that, or take all its results, first")
+            self._fitter.wait()
+            self._fitter = None
 
     # Keeping ----------------------------------------------------------------------------------------
 
@@ -321,8 +273,10 @@ class Session:
         """Copies of everything the next step depends on; see ``engines.base.Program.state``.
 
         Raises:
-            InputError: nothing has been fitted yet, or the last fit was in tiles, of a list or an ensemble.
+            InputError: nothing has been fitted yet, the last fit was in tiles, of a list or an ensemble, or
+                the session has a stream.
         """
+        self._check_free()
         self._check_kept("there is no state")
         if self._program is None:
             raise InputError("nothing has been fitted yet; there is no state")
@@ -380,7 +334,3 @@ def restore(image: Any, task: Task, *, reference: Any = None, **options: Any) ->
     """
     with Session(task, **options) as session:
         return session.fit(image, reference)
-
-
-def _size(shape: tuple[int, int, int]) -> str:
-    return " x ".join(map(str, shape))

@@ -37,6 +37,8 @@ class Observation:
             there is no knowing. It takes a look at the whole picture, so ask once.
         residuals: that of every step since the observation before, the latest last; by default ``residual``
             alone.
+        step_seconds: what a step takes, as far as that is known from earlier fits; 0 if it is not.
+        end_seconds: what comes after the last step and counts as well, from earlier fits.
     """
 
     index: int
@@ -47,6 +49,8 @@ class Observation:
     complete: bool = True
     noise: Callable[[], float | None] = lambda: None
     residuals: tuple[float, ...] = field(default=(), repr=False)
+    step_seconds: float = 0.0
+    end_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.residuals:
@@ -134,7 +138,7 @@ class Deadline(Rule):
 
     A fit stops when its next step, taken to last as long as the mean of those before, would end too late:
     a camera loop that allows 33 ms should get its answer within 33 ms, not after. At least one step is
-    always made.
+    always made. Frames of a stream know from those before what a step and the frame's end take.
 
     Where several steps are run between two looks, they are never more than can be foreseen to end in time;
     the first two, from which that is foreseen, are looked at one by one.
@@ -168,11 +172,11 @@ class _DeadlineWatcher:
     def update(self, seen: Observation) -> StopReason | None:
         self._first = self._first or seen
         steps = seen.index - self._first.index
-        step_seconds = (seen.seconds - self._first.seconds) / steps if steps else 0.0
-        if seen.seconds + step_seconds >= self._seconds:
+        step_seconds = (seen.seconds - self._first.seconds) / steps if steps else seen.step_seconds
+        if seen.seconds + seen.end_seconds + step_seconds >= self._seconds:
             return StopReason.DEADLINE
         if steps:  # the most that end before the deadline; a clock that has not moved tells nothing
-            left = self._seconds - seen.seconds
+            left = self._seconds - seen.end_seconds - seen.seconds
             self.most = max(1, math.ceil(left / step_seconds) - 1) if step_seconds > 0 else None
         return None
 

@@ -16,6 +16,7 @@ from dipedge.engines.base import Engine, Evaluation, Program, Settings
 from dipedge.networks import DOWNSAMPLINGS, PADDINGS, UPSAMPLINGS
 from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
 from dipedge.tasks import Denoise, Inpaint, SuperResolve, Task
+from dipedge.views import View
 from tests.tolerance import size
 
 THREE = (Level(8, 8, 4), Level(16, 16, 4), Level(16, 16, 0))
@@ -86,11 +87,18 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
 CONFIGURATIONS = {**dict(configurations()), **dict(decimations())}
 
 
-def prepared(engine: str | Engine, precision: str, name: str, seed: int, make_z: bool = False) -> Program:
+def prepared(
+    engine: str | Engine,
+    precision: str,
+    name: str,
+    seed: int,
+    make_z: bool = False,
+    views: tuple[View, ...] = (),
+) -> Program:
     """A program with random norms (with all gammas 1 and betas 0 much would cancel), target, mask and z.
 
     ``make_z`` asks for the gradient by z even of Fourier features, which are not made otherwise where only
-    1x1 layers read them.
+    1x1 layers read them. ``views`` are where its frames lie, if not where they always do.
     """
     prior, task, shape = CONFIGURATIONS[name]
     threads = 2 if engine == "native" else 1
@@ -116,6 +124,8 @@ def prepared(engine: str | Engine, precision: str, name: str, seed: int, make_z:
     mask = draws.random(shape[:2]) > 0.5
     if isinstance(prior.encoding, GivenImage):
         program.set_input(draws.random((*shape[:2], prior.encoding.channels), np.float32))
+    if views:
+        program.set_views(views)
     program.set_target(target, mask if task.data_term.kind == "mask" else None)
     return program
 
@@ -135,10 +145,10 @@ def nearest_to_corner() -> Iterator[list[float]]:
 
 
 @cache
-def reference(name: str) -> tuple[int, Evaluation]:
+def reference(name: str, views: tuple[View, ...] = ()) -> tuple[int, Evaluation]:
     """A seed with which no value is so near to the corner that rounding decides its slope, and the answer."""
     for seed in range(50):
-        program = prepared("torch", "fp64", name, seed)
+        program = prepared("torch", "fp64", name, seed, views=views)
         with nearest_to_corner() as distances:
             answer = program.evaluate()
         program.close()

@@ -10,12 +10,12 @@ import pytest
 
 from dipedge.engines.initial import (
     fourier_features,
-    fourier_tables,
     initial_frequencies,
     initial_input,
     initial_parameters,
 )
 from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+from dipedge.views import View
 
 MIXED = Prior(
     Noise(3),
@@ -123,12 +123,23 @@ def test_fourier_features_follow_their_formula_pixel_by_pixel(height, width):
             assert np.array_equal(z[i, j], np.concatenate(parts).astype(np.float32))
 
 
-def test_fourier_tables_add_up_to_the_features():
+def test_features_of_a_view_are_those_of_the_places_it_says():
     frequencies = np.array([1.0, 3.5, 20.0])
-    columns, rows = fourier_tables(frequencies, 4, 7)
-    assert columns.shape == (7, 6) and rows.shape == (4, 6) and columns.dtype == np.float64
-    features = fourier_features(frequencies, 4, 7)
-    assert np.array_equal(features[2, 5], np.concatenate((columns[5], rows[2])).astype(np.float32))
+    turned = View((0.9, -0.2, 3.25, 0.3, 1.1, -1.5))
+    for view in (View(), View.shift(2.5, -1), turned):
+        features = fourier_features(frequencies, 4, 7, view)
+        a, b, c, d, e, f = view.matrix
+        u, v = (a * 5 + b * 2 + c) / 6, (d * 5 + e * 2 + f) / 3
+        wanted = [wave(at * frequencies) for at in (u, v) for wave in (np.cos, np.sin)]
+        np.testing.assert_allclose(features[2, 5], np.concatenate(wanted), atol=1e-6)
+
+
+def test_a_shift_by_whole_pixels_moves_the_features_to_the_bit():
+    frequencies = np.array([1.0, 3.5, 256.0])
+    here, there = (fourier_features(frequencies, 9, 12, view) for view in (View(), View.shift(4, -2)))
+    assert np.array_equal(there[2:, :-4], here[:-2, 4:])
+    one_row = fourier_features(frequencies, 1, 12, View.shift(4, -2))
+    assert np.array_equal(one_row[0, :, 6:], np.tile([1, 1, 1, 0, 0, 0], (12, 1)))
 
 
 def test_initial_values_need_no_torch():

@@ -22,7 +22,7 @@ import pytest
 _native = pytest.importorskip("dipedge._native", reason="the native engine is not built")
 pytest.importorskip("torch", reason="the references need PyTorch")
 
-from dipedge.engines import get_engine, native  # noqa: E402
+from dipedge.engines import get_engine, native, native_processor  # noqa: E402
 from dipedge.engines.base import Settings  # noqa: E402
 from dipedge.optimisers import Adam, Muon  # noqa: E402
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior  # noqa: E402
@@ -92,7 +92,8 @@ def test_whole_fits_pass_their_tests_under_neon(tmp_path):
 
 def fitted(engine_module, monkeypatch, prior: Prior, optimiser: Adam | Muon, isa: str, threads: int) -> dict:
     """The state after several steps at 32 x 24, and the output of an evaluation before them."""
-    monkeypatch.setattr(native, "_native", engine_module)
+    for module in (native, native_processor):
+        monkeypatch.setattr(module, "_native", engine_module)
     monkeypatch.setenv("DIPEDGE_ISA", isa)
     settings = Settings(optimiser, seed=3, precision="fp32", threads=threads)
     program = get_engine("native").compile(prior, Denoise(), (32, 24, 3), settings)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from dipedge.optimisers import Adam, Optimiser
 from dipedge.priors import Prior
 from dipedge.tasks import Task
+from dipedge.views import View
+
+if TYPE_CHECKING:
+    import torch
 
 State = dict[str, np.ndarray]
 
@@ -35,6 +39,8 @@ class Settings:
             Fourier features without noise, pointwise layers at the largest level and pointwise data terms.
         precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
         threads: worker threads, None for all processors this process may use.
+        frames: how many frames of equal height the estimate [F * H, W, C] holds, one below another; only
+            ``Hourglass3d`` looks across a frame's edge.
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
     """
 
@@ -44,6 +50,7 @@ class Settings:
     subsample: bool = False
     precision: str = "auto"
     threads: int | None = None
+    frames: int = 1
     input_gradient: bool = False
 
 
@@ -66,12 +73,32 @@ class Program(Protocol):
     steps_done: int
     complete: bool  # whether the last step computed the whole output; see Settings.subsample
     look_every: int  # steps it likes to run between two looks at it; 1 where a look costs nothing
+    # The torch device where ``set_target`` takes, and ``estimate_tensor`` gives, tensors without a trip to
+    # the host. Engines without PyTorch have neither; what asks takes a missing attribute as None.
+    tensor_device: str | None
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
-        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known."""
+        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known.
+
+        Where ``tensor_device`` is not None, ``target`` may be a torch tensor on any device.
+        """
 
     def set_input(self, z: np.ndarray) -> None:
         """Replaces z (before perturbation), [H, W, channels]."""
+
+    def set_views(self, views: Sequence[View]) -> None:
+        """Says where the target's pixels lie in the scene, from the next step on; ``View()`` until then.
+
+        A pixel's coordinates are u = x'/(W-1) and v = y'/(H-1) of the place (x', y') that its view gives it;
+        0 where the side is one pixel.
+
+        Args:
+            views: one.
+
+        Raises:
+            InputError: another count, a prior whose input has no coordinates, or a view that is more than
+                a shift.
+        """
 
     def step(self, count: int = 1) -> None:
         """Runs ``count`` optimiser steps: forward, backward, update, averaging."""
@@ -110,6 +137,9 @@ class Program(Protocol):
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """A copy [H, W, C] of the running average, or of the last step's raw output."""
 
+    def estimate_tensor(self, averaged: bool = True) -> torch.Tensor:
+        """As ``estimate``, float32 on ``tensor_device``; only where that is not None."""
+
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]; for stopping statistics."""
 
@@ -121,7 +151,8 @@ class Program(Protocol):
 
         Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME`` (with ``Madgrad`` instead of these
         ``madgrad/s/NAME``, ``madgrad/v/NAME``, ``madgrad/x0/NAME``), ``average``, ``output``,
-        ``input`` (absent for fixed Fourier features and meshgrids), ``rng``, ``step``.
+        ``input`` (absent for fixed Fourier features and meshgrids), ``views`` (of Fourier features,
+        [1, 7] float64: a b c d e f and the time), ``rng``, ``step``.
         """
 
     def load_state(self, state: State) -> None:

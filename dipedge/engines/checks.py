@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
 from dipedge.optimisers import Madgrad, Optimiser
-from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Prior
+from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Hourglass3d, Prior
 from dipedge.tasks import MatchText, Task
+from dipedge.views import View
 
 
 def why_not_hourglass(engine: str, prior: Prior | HazePriors) -> str | None:
@@ -49,19 +52,20 @@ def checked_target(
     Args:
         task: the program's.
         shape: of the estimate, [H, W, C].
-        target: the new target.
+        target: the new target; of engines that compute with PyTorch it may be a tensor.
         mask: nonzero = known; may be left out once one has been set.
         has_mask: whether one has been set.
 
     Raises:
         InputError: another shape than the program's, a missing mask, or one the task does not use.
     """
-    target, needed = np.asarray(target), target_shape(task, shape)
+    target = target if hasattr(target, "shape") else np.asarray(target)  # a tensor stays one
+    needed = target_shape(task, shape)
     if task.data_term.kind == "outer":  # what the fit is compared with is the task's own business
         fits = target.ndim == 3 and tuple(task.estimate_shape(target.shape)) == tuple(shape)
         needed = target.shape if fits else needed
-    if target.shape != needed:
-        raise InputError(f"target has shape {target.shape}; this fit needs {needed}")
+    if tuple(target.shape) != needed:
+        raise InputError(f"target has shape {tuple(target.shape)}; this fit needs {needed}")
     if mask is None:
         if task.data_term.kind == "mask" and not has_mask:
             raise InputError(f"no mask was given; task {task.name!r} needs one")
@@ -86,6 +90,29 @@ def checked_input(encoding: Encoding, shape: tuple[int, int, int], z: np.ndarray
     if z.shape != needed:
         raise InputError(f"the input has shape {z.shape}; this fit needs {needed}")
     return z
+
+
+def checked_views(encoding: Encoding, views: Sequence[View]) -> np.ndarray:
+    """The views' numbers, [1, 7] float64.
+
+    Raises:
+        InputError: another count, an input without coordinates, or a view that is more than a shift.
+    """
+    if not isinstance(encoding, Fourier):
+        raise InputError(
+            f"views move the coordinates of Fourier features; the input {type(encoding).__name__} has none"
+        )
+    views = list(views)
+    if len(views) != 1 or not isinstance(views[0], View):
+        raise InputError(f"views is {views!r:.80}; this fit needs a list of one View")
+    if not views[0].is_shift:
+        raise InputError(f"the view {views[0].matrix} is more than a shift, which this fit cannot follow")
+    return np.stack([view.numbers() for view in views])
+
+
+def views_of(numbers: np.ndarray) -> list[View]:
+    """The views that a state holds as [F, 7]."""
+    return [View.of_numbers(row) for row in numbers]
 
 
 def check_state(state: State, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -138,3 +165,16 @@ def why_not_fitted_to_text(engine: str, task: Task) -> str | None:
     Said before a program is compiled, so that ``engine="auto"`` goes on to the engine that can.
     """
     return why_no_madgrad(engine) if isinstance(task, MatchText) else None
+
+
+def check_frames(prior: Prior, task: Task, shape: tuple[int, int, int], frames: int) -> None:
+    """Raises EngineError where stacked frames cannot be had, and InputError where they are uneven."""
+    if frames == 1:
+        return
+    if not isinstance(prior.network, Hourglass3d):
+        raise EngineError(f"frames is {frames}; only a network of kind Hourglass3d takes more than one here")
+    if task.data_term.kind == "outer":
+        raise EngineError(f"frames is {frames}; the loss of task {task.name!r} is of one picture")
+    rows = frames * task.data_term.scale
+    if frames < 1 or shape[0] % rows:
+        raise InputError(f"{shape[0]} rows are not {frames} frames of {task.data_term.scale} * n rows")

@@ -7,7 +7,7 @@ its share for the second half. So every engine that can do a step in two halves 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from dipedge.errors import EngineError, InputError
 from dipedge.objectives import Objective
 from dipedge.priors import Prior
 from dipedge.tasks import Denoise
+from dipedge.views import View
 
 # What a part has of its own, by parameter or one of each; average and output are kept as one stack.
 OWN = ("param", "adam/m", "adam/v")
@@ -79,6 +80,10 @@ class ComposedProgram:
     def set_input(self, z: np.ndarray) -> None:
         """Always refused: each part makes its own input."""
         raise InputError("z cannot be set: each part of this fit makes its own")
+
+    def set_views(self, views: Sequence[View]) -> None:
+        """Always refused: what a camera sees through haze is not one network's picture."""
+        raise InputError("views cannot be set: a fit of several parts does not follow a camera")
 
     # The fit ----------------------------------------------------------------------------------------
 

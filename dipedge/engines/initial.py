@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from dipedge.priors import Encoding, Fourier, GivenImage, Meshgrid, NoInput, Noise, Prior
+from dipedge.views import View
 
 # Third word of the key that seeds the noise, so that z is not the weights' stream once more.
 NOISE_STREAM = 0x7A
@@ -91,32 +92,35 @@ def coordinates(size: int) -> np.ndarray:
     return np.arange(size) / max(size - 1, 1)
 
 
-def fourier_tables(frequencies: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a pixel's column and row contribute to its Fourier features, in float64.
+def view_positions(view: View, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """The coordinates u and v that a view gives the pixels, float64; 0 along a side of one pixel.
+
+    Returns:
+        Each broadcasts to [H, W]; of a shift u is [1, W] and v is [H, 1].
+    """
+    a, b, c, d, e, f = view.matrix
+    x, y = np.arange(width)[None], np.arange(height)[:, None]
+    u, v = (x + c, y + f) if view.is_shift else (a * x + b * y + c, d * x + e * y + f)
+    return u * (width > 1) / max(width - 1, 1), v * (height > 1) / max(height - 1, 1)
+
+
+def fourier_features(
+    frequencies: np.ndarray, height: int, width: int, view: View | None = None
+) -> np.ndarray:
+    """The features of every pixel, [H, W, 4n] float32: cos u, sin u, cos v, sin v, rounded once.
 
     Args:
         frequencies: [n], radians per unit coordinate.
         height: H.
         width: W.
-
-    Returns:
-        Columns [W, 2n] and rows [H, 2n]: cosines of all frequencies, then their sines.
+        view: where the pixels lie; where they are, by default.
     """
-
-    def table(size: int) -> np.ndarray:
-        angles = coordinates(size)[:, None] * np.asarray(frequencies, np.float64)
-        return np.concatenate((np.cos(angles), np.sin(angles)), axis=1)
-
-    return table(width), table(height)
-
-
-def fourier_features(frequencies: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The features of every pixel, [H, W, 4n] float32: cos u, sin u, cos v, sin v, rounded once."""
-    columns, rows = fourier_tables(frequencies, height, width)
-    half = columns.shape[1]
-    features = np.empty((height, width, 2 * half), np.float32)
-    features[:, :, :half] = columns[None]
-    features[:, :, half:] = rows[:, None]
+    n = len(frequencies)
+    features = np.empty((height, width, 4 * n), np.float32)
+    for side, positions in enumerate(view_positions(view or View(), height, width)):
+        angles = positions[:, :, None] * np.asarray(frequencies, np.float64)
+        features[:, :, 2 * n * side : 2 * n * side + n] = np.cos(angles)
+        features[:, :, 2 * n * side + n : 2 * n * (side + 1)] = np.sin(angles)
     return features
 
 

@@ -7,9 +7,7 @@ result is the same whatever the thread count; it differs in the last bits betwee
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -23,24 +21,27 @@ from dipedge.engines.checks import (
     check_subsampled,
     checked_input,
     checked_target,
+    checked_views,
+    views_of,
     why_not_fitted_to_text,
     why_not_hourglass,
 )
 from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.engines.initial import initial_input, initial_parameters
+from dipedge.engines.native_processor import (
+    _native,
+    available_threads,
+    chosen_isa,
+    processor_name,
+    uses_bf16,
+)
 from dipedge.engines.native_spec import program_spec
 from dipedge.engines.sampling import completes
 from dipedge.errors import EngineError, InputError, OutOfMemoryError
 from dipedge.objectives import objective_for
 from dipedge.priors import Fourier, GivenImage, HazePriors, Noise, Prior
 from dipedge.tasks import Task
-
-try:
-    from dipedge import _native
-except ImportError as error:
-    raise EngineError(
-        f"engine 'native' is not built: {error}; reinstall dipedge with a C++ compiler"
-    ) from error
+from dipedge.views import View
 
 PRECISIONS = ("auto", "fp32", "bf16")
 STATE_ARRAYS = ("param", "adam/m", "adam/v")
@@ -53,44 +54,6 @@ def _memory_errors() -> Iterator[None]:
     except MemoryError as error:
         text, needed = error.args if len(error.args) == 2 else ("engine 'native' ran out of memory", 0)
         raise OutOfMemoryError(f"engine 'native': {text}", needed) from error
-
-
-def available_threads() -> int:
-    """Processors this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def chosen_isa() -> str:
-    """The instruction set in use: DIPEDGE_ISA, or the best this processor has.
-
-    Raises:
-        EngineError: DIPEDGE_ISA names a set that is unknown or cannot run here.
-    """
-    runnable = _native.runnable_isas().split()
-    wanted = os.environ.get("DIPEDGE_ISA", "").strip()
-    if wanted and wanted not in runnable:
-        raise EngineError(f"DIPEDGE_ISA is {wanted!r}; this processor runs {', '.join(runnable)}")
-    return wanted or runnable[-1]
-
-
-def uses_bf16(precision: str) -> bool:
-    """Whether activations are kept and multiplied in bfloat16.
-
-    "auto" takes it where the processor multiplies it in tiles (AMX), four times as fast as float32. The
-    vector instructions alone (avx512bf16) are slower than float32 on some processors that have them, so
-    they are used only when asked for.
-
-    Raises:
-        EngineError: "bf16" was asked for and cannot be had.
-    """
-    isa = chosen_isa()
-    if precision == "bf16" and not _native.multiplies_bf16(isa):
-        raise EngineError(
-            f"precision 'bf16' needs a processor that multiplies bf16; instruction set {isa!r} does not"
-        )
-    return precision == "bf16" or (precision == "auto" and isa == "amx")
 
 
 class NativeEngine:
@@ -137,7 +100,7 @@ class NativeEngine:
 
     def device(self) -> dict[str, str]:
         """The processor's name, the instruction set in use, and dipedge's version."""
-        return {"device": _processor_name(), "isa": chosen_isa(), "version": _native.version}
+        return {"device": processor_name(), "isa": chosen_isa(), "version": _native.version}
 
 
 class NativeProgram:
@@ -167,6 +130,7 @@ class NativeProgram:
         self._input_gradient = settings.input_gradient
         self._z_is_stored = isinstance(prior.encoding, Noise | GivenImage)
         self._encoding = prior.encoding
+        self._views = View().numbers()[None]
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
         self._subsample, self._new_target, self._complete = settings.subsample, False, False
         self._objective = objective_for(task, settings.seed) if task.data_term.kind == "outer" else None
@@ -222,6 +186,11 @@ class NativeProgram:
         """
         self._program.set_input(checked_input(self._encoding, self.shape, z))
         self._z_is_stored = self._z_is_set = True
+
+    def set_views(self, views: Sequence[View]) -> None:
+        """Says where the target's pixels lie in the scene; see ``base.Program``."""
+        self._views = checked_views(self._encoding, views)
+        self._program.set_views(self._views.ravel().tolist())
 
     def _check_ready(self, target: bool = True) -> None:
         if target and not self._has_target:
@@ -334,6 +303,8 @@ class NativeProgram:
             copies["loss"] = lambda: np.array(program.loss())
         if self._z_is_stored and self._z_is_set:
             copies["input"] = program.get_input
+        if isinstance(self._encoding, Fourier):
+            copies["views"] = self._views.copy
         copies["rng"] = lambda: np.array([program.seed], np.uint64)
         copies["step"] = lambda: np.array(program.steps_done, np.int64)
         return {key: copy() for key, copy in copies.items() if key.startswith(prefix)}
@@ -349,6 +320,8 @@ class NativeProgram:
         if not isinstance(self._encoding, Fourier):
             shapes["input"] = (*self.shape[:2], self._encoding.channels)
         check_state(state, shapes)
+        if "views" in state:
+            checked_views(self._encoding, views_of(state["views"]))
         for key, value in state.items():
             self._load(key, np.asarray(value))
 
@@ -359,6 +332,8 @@ class NativeProgram:
             self._program.set_output(value)
         elif key == "input":
             self.set_input(value)
+        elif key == "views":
+            self.set_views(views_of(value))
         elif key == "loss":
             self._program.set_loss(float(value))
         elif key == "rng":
@@ -373,14 +348,3 @@ class NativeProgram:
     def close(self) -> None:
         """Gives all memory back."""
         self.__dict__.pop("_program", None)
-
-
-def _processor_name() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as info:
-            for line in info:
-                if line.lower().startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

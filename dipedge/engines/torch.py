@@ -8,7 +8,7 @@ Sums are split over the threads PyTorch has, so the same bits need the same thre
 from __future__ import annotations
 
 from dipedge.engines.base import Settings
-from dipedge.engines.checks import check_subsampled
+from dipedge.engines.checks import check_frames, check_subsampled
 from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import HazePriors, Prior
@@ -19,7 +19,8 @@ try:
 except ModuleNotFoundError as error:
     raise EngineError("engine 'torch' needs PyTorch; install it with: pip install dipedge[torch]") from error
 
-from dipedge.engines.torch_program import PRECISIONS, TorchProgram, memory_errors
+from dipedge.engines.torch_memory import memory_errors
+from dipedge.engines.torch_program import PRECISIONS, TorchProgram
 
 
 class TorchEngine:
@@ -54,7 +55,7 @@ class TorchEngine:
         ``settings.threads`` sets PyTorch's thread count for the whole process; None leaves it.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for;
+            EngineError: ``settings.subsample`` or ``settings.frames`` with a prior or task it is not for;
                 a precision other than "auto" (= "fp32"), "fp32" or "fp64".
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the allocation that failed.
@@ -62,6 +63,7 @@ class TorchEngine:
         if isinstance(prior, HazePriors):
             return dehazing(self, prior, task, shape, settings)
         check_subsampled(prior, task, settings)
+        check_frames(prior, task, shape, settings.frames)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'torch' has no precision {settings.precision!r}; it takes {known}")

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from dipedge.engines.base import Evaluation, Settings, State
-from dipedge.engines.checks import checked_target
-from dipedge.engines.initial import initial_frequencies, initial_input, initial_parameters
+from dipedge.engines.checks import checked_target, views_of
+from dipedge.engines.initial import initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
+from dipedge.engines.torch_border import TorchBorder
+from dipedge.engines.torch_hourglass3d import frames_of
+from dipedge.engines.torch_input import TorchInput
+from dipedge.engines.torch_memory import memory_errors
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
 from dipedge.engines.torch_optimiser import torch_optimiser
-from dipedge.errors import EngineError, InputError, OutOfMemoryError
-from dipedge.kernels.fourier_mlp.reference import features
+from dipedge.errors import EngineError, InputError
 from dipedge.kernels.residual_loss.reference import data_term, running_average
 from dipedge.objectives import objective_for
-from dipedge.priors import Fourier, GivenImage, Noise, Prior
+from dipedge.priors import Prior
 from dipedge.tasks import Task
+from dipedge.views import View
 
 PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "fp64": torch.float64}
-# Keeps the perturbation's generator off the stream the weights came from.
-PERTURBATION_STREAM = 0x5EED
-UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50}
 
 
-@contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turns the ways PyTorch and numpy report missing memory into one."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        found = re.search(rf"allocate ([\d.]+) ({'|'.join(UNITS)})", str(error))
-        if found is None:
-            raise
-        needed = int(float(found[1]) * UNITS[found[2]])
-        message = f"engine 'torch' ran out of memory: {found[1]} {found[2]} more were needed"
-        raise OutOfMemoryError(message, needed) from error
-
-
-class TorchProgram:
+class TorchProgram(TorchBorder):
     """One fit on the torch engine; see ``base.Program`` for what every method promises.
 
     In precision "fp64" every array that comes out is float64.
@@ -63,25 +48,13 @@ class TorchProgram:
         self._prior, self._task, self._term = prior, task, task.data_term
         self._settings, self._device = settings, device
         self._dtype = PRECISIONS[settings.precision]
-        # Fourier angles reach 256 rad: float64 wherever there is one (not on Apple's GPUs).
-        self._angle_dtype = torch.float32 if device.type == "mps" else torch.float64
-        encoding = prior.encoding
-        self._moving = isinstance(encoding, Fourier) and (
-            encoding.learned or (prior.perturb == "frequencies" and prior.perturbation > 0)
-        )
         self._parameters = {
             name: self._tensor(values).requires_grad_()
             for name, values in initial_parameters(prior, shape[2], settings.seed, shape[:2]).items()
         }
-        self._z: torch.Tensor | None = None
-        self._z_is_stored = isinstance(encoding, Noise | GivenImage)
-        if self._moving:
-            self._fixed_frequencies = self._tensor(initial_frequencies(encoding))
-        elif (z := initial_input(encoding, shape, settings.seed)) is not None:
-            self._z = self._picture(z)
+        self._source = TorchInput(prior, self.shape, settings, self._dtype, device)
+        self._generator = self._source.generator
         self._optimiser = torch_optimiser(settings.optimiser, self._parameters)
-        self._generator = torch.Generator(device)
-        self._generator.manual_seed((settings.seed ^ PERTURBATION_STREAM) & (2**64 - 1))
         self._objective = objective_for(task, settings.seed) if self._term.kind == "outer" else None
         self._begun: torch.Tensor | None = None  # the output of a step whose second half is still to come
         self._target: torch.Tensor | None = None
@@ -104,18 +77,6 @@ class TorchProgram:
 
     # Arrays in and out ------------------------------------------------------------------------------
 
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values, dtype=self._dtype, device=self._device)
-
-    def _picture(self, values: np.ndarray) -> torch.Tensor:
-        """[H, W, C] -> [1, C, H, W]."""
-        return self._tensor(np.moveaxis(np.asarray(values), 2, 0)).contiguous()[None]
-
-    @staticmethod
-    def _array(picture: torch.Tensor) -> np.ndarray:
-        """[1, C, H, W] -> a C-contiguous copy [H, W, C]."""
-        return np.array(picture.detach()[0].permute(1, 2, 0).cpu().numpy(), order="C")
-
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
 
@@ -137,33 +98,21 @@ class TorchProgram:
         Raises:
             InputError: another shape, or an encoding whose z comes from moving frequencies.
         """
-        z = np.asarray(z)
-        if self._moving:
-            raise InputError("z cannot be set: it is computed from the frequencies in every step")
-        expected = (*self.shape[:2], self._prior.encoding.channels)
-        if z.shape != expected:
-            raise InputError(f"z has shape {z.shape}; this fit needs {expected}")
-        self._z, self._z_is_stored = self._picture(z), True
+        self._source.set(z)
+
+    def set_views(self, views: Sequence[View]) -> None:
+        """Says where the target's pixels lie in the scene; see ``base.Program``."""
+        self._source.set_views(views)
+        self._begun = None
 
     # The fit ----------------------------------------------------------------------------------------
 
-    def _perturbed(self, values: torch.Tensor) -> torch.Tensor:
-        noise = torch.empty_like(values).normal_(generator=self._generator)
-        return values + noise * self._prior.perturbation
-
     def _input(self, perturb: bool) -> torch.Tensor:
         """This step's z [1, channels, H, W]."""
-        perturb = perturb and self._prior.perturbation > 0
-        if self._moving:
-            frequencies = self._parameters.get("encoding.frequencies", self._fixed_frequencies)
-            if perturb and self._prior.perturb == "frequencies":
-                frequencies = self._perturbed(frequencies)
-            z = features(frequencies.to(self._angle_dtype), *self.shape[:2]).to(self._dtype)
-        elif self._z is None:
-            raise InputError("no z was set; a given image must be handed over with set_input first")
-        else:
-            z = self._z
-        return self._perturbed(z) if perturb and self._prior.perturb == "input" else z
+        return self._source.make(self._parameters.get("encoding.frequencies"), perturb)
+
+    def _network(self, z: torch.Tensor, places: Places | None = None) -> torch.Tensor:
+        return network_output(self._prior.network, self._parameters, z, places, self._settings.frames)
 
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
@@ -173,7 +122,10 @@ class TorchProgram:
         term, mask = self._term, self._mask
         if mask is not None and places is not None:
             mask = mask[places[0]][:, places[1]]
-        return data_term(output, at(self._target, places), term.kind, mask, term.scale, term.lobes)
+        target = at(self._target, places)
+        if self._settings.frames > 1 and term.kind == "lanczos":  # whose filter must not reach the next frame
+            output, target = (frames_of(one, self._settings.frames) for one in (output, target))
+        return data_term(output, target, term.kind, mask, term.scale, term.lobes)
 
     def _places(self, other: int = 0) -> Places | None:
         """The pixels this step sees (``Settings.subsample``); None for all."""
@@ -191,11 +143,7 @@ class TorchProgram:
         whole = before.clone()
         for other in (1, 2, 3, 0) if complete else (0,):  # what was just seen comes last
             rows, columns = self._places(other)
-            part = (
-                output
-                if other == 0
-                else network_output(self._prior.network, self._parameters, z, (rows, columns))
-            )
+            part = output if other == 0 else self._network(z, (rows, columns))
             whole[:, :, rows[:, None], columns] = part.detach()
         return whole
 
@@ -205,7 +153,7 @@ class TorchProgram:
             for _ in range(count):
                 self._disturb_weights()
                 z, places = self._input(perturb=True), self._places()
-                output = network_output(self._prior.network, self._parameters, z, places)
+                output = self._network(z, places)
                 loss = self._data_term(output, places)
                 ends_cycle = places is not None and completes(self.steps_done)
                 self._complete = places is None or ends_cycle or self._new_target
@@ -225,7 +173,7 @@ class TorchProgram:
         if self._prior.weight_noise == 0:
             return
         for weights in self._parameters.values():
-            if weights.ndim == 4 and weights.numel() > 1:
+            if weights.ndim > 1 and weights.numel() > 1:
                 noise = torch.empty_like(weights).normal_(generator=self._generator)
                 weights += noise * (self._prior.weight_noise * weights.std())
 
@@ -236,7 +184,7 @@ class TorchProgram:
         with memory_errors():
             self._disturb_weights()
             z = self._input(perturb=True)
-            self._begun = network_output(self._prior.network, self._parameters, z)
+            self._begun = self._network(z)
         return self._array(self._begun)
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
@@ -269,7 +217,7 @@ class TorchProgram:
                 z = z if z.requires_grad else z.clone().requires_grad_()
                 sources.append(z)
             places = self._places()
-            output = network_output(self._prior.network, self._parameters, z, places)
+            output = self._network(z, places)
             loss = with_penalty(self._prior.network, output, self._data_term(output, places))
             found = torch.autograd.grad(loss, sources, materialize_grads=True)  # Pixels have no z
             gradients = {
@@ -297,11 +245,6 @@ class TorchProgram:
         """The last step's alone: the reference is looked at after every step, as published code is."""
         return [self.loss()]
 
-    def estimate(self, averaged: bool = True) -> np.ndarray:
-        """The running average, or the last raw output, [H, W, C]."""
-        output = self._last_output()
-        return self._array(self._average if averaged and self._average is not None else output)
-
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""
         indices = torch.as_tensor(np.asarray(pixels), dtype=torch.int64, device=self._device)
@@ -325,8 +268,11 @@ class TorchProgram:
             found["output"] = self._array(self._output)
         if self._loss is not None:
             found["loss"] = np.array(float(self._loss))
-        if self._z is not None and self._z_is_stored:
-            found["input"] = self._array(self._z)
+        source = self._source
+        if source.z is not None and source.stored:
+            found["input"] = self._array(source.z)
+        if source.views is not None:
+            found["views"] = source.views.copy()
         found["rng"] = np.array(self._generator.get_state().numpy())
         found["step"] = np.array(self.steps_done, np.int64)
         return {key: values for key, values in found.items() if key.startswith(prefix)}
@@ -339,8 +285,10 @@ class TorchProgram:
             "step": (),
         }
         shapes["rng"] = tuple(self._generator.get_state().shape)
-        if not self._moving:
-            shapes["input"] = (*self.shape[:2], self._prior.encoding.channels)
+        if self._source.views is not None:
+            shapes["views"] = self._source.views.shape
+        if not self._source.moving:
+            shapes["input"] = self._source.shape
         for name, parameter in self._parameters.items():
             for group in self._stored(name, parameter):
                 shapes[f"{group}/{name}"] = tuple(parameter.shape)
@@ -354,6 +302,8 @@ class TorchProgram:
                 raise InputError(f"state holds {key!r}, which this fit does not have")
             if np.shape(values) != shapes[key]:
                 raise InputError(f"state {key!r} has shape {np.shape(values)}; this fit needs {shapes[key]}")
+        if "views" in state:
+            self.set_views(views_of(state["views"]))
         with torch.no_grad():
             for name, parameter in self._parameters.items():
                 for group, place in self._stored(name, parameter).items():

@@ -32,6 +32,7 @@ from dipedge.kernels.fourier_mlp.triton_tables import (
 from dipedge.kernels.gpu.layer import Gradient, Layer
 from dipedge.kernels.perturb.triton import perturb
 from dipedge.priors import Fourier, Level, Prior
+from dipedge.views import View
 
 LOBES = {"avg": 0, "lanczos2": 2, "lanczos3": 3}
 Sides = tuple[Side, Side]  # of columns and of rows
@@ -117,14 +118,18 @@ class Input:
             return Side(at, size, buffers.floats(at.shape[1], 2 * n), gradient)
 
         everywhere = [
-            torch.arange(size, dtype=torch.int32, device=buffers.device).repeat(buffers.fits, 1)
+            torch.arange(size, dtype=torch.float64, device=buffers.device).repeat(buffers.fits, 1)
             for size in self.shape
         ]
         rows, columns = (side(at, size) for at, size in zip(everywhere, self.shape, strict=True))
         self._whole: Sides = (columns, rows)
+        # How far a camera has moved each fit's rows and columns; in device memory, where graphs find it.
+        self._shifts = tuple(torch.zeros_like(at[:, :1]) for at in everywhere)
         self._seen: Sides | None = None
+        self._drawn_positions = positions
         if positions is not None:
-            rows, columns = (side(at, size) for at, size in zip(positions, self.shape, strict=True))
+            moved = [at.to(torch.float64) for at in positions]
+            rows, columns = (side(at, size) for at, size in zip(moved, self.shape, strict=True))
             self._seen = (columns, rows)
         if self._learned:
             self._frequencies = self._plan.parameters.value("encoding.frequencies")
@@ -190,6 +195,15 @@ class Input:
         prior = self._prior
         return self._learned or (prior.perturb == "frequencies" and prior.perturbation > 0)
 
+    def set_view(self, fit: int, view: View) -> None:
+        """Moves the coordinates of one fit's pixels, from the next step on; ``view`` is a shift."""
+        for shift, moved, size, whole in zip(
+            self._shifts, (view.matrix[5], view.matrix[2]), self.shape, reversed(self._whole), strict=True
+        ):
+            shift[fit] = moved if size > 1 else 0.0  # a side of one pixel stands at 0 wherever it lies
+            whole.positions[fit] = torch.arange(size, dtype=torch.float64, device=shift.device) + shift[fit]
+        self.prepare_once()
+
     def prepare_once(self) -> None:
         """What no step changes."""
         if isinstance(self._encoding, Fourier) and not self._moves:
@@ -217,6 +231,10 @@ class Input:
     def prepare_seen(self) -> None:
         """The features at the positions that a sampled step sees."""
         if self._seen is not None:
+            for side, drawn, shift in zip(
+                reversed(self._seen), self._drawn_positions, self._shifts, strict=True
+            ):
+                torch.add(drawn, shift, out=side.positions)
             tables(self._used, *self._seen)
 
     def backward(self, plan: Plan, readers: Sequence[Convolution]) -> None:

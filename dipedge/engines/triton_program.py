@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import torch
 
 from dipedge.engines.base import Evaluation, State
-from dipedge.engines.checks import check_state, checked_input, checked_target
+from dipedge.engines.checks import (
+    check_state,
+    checked_input,
+    checked_target,
+    checked_views,
+    views_of,
+)
 from dipedge.engines.triton_fits import TritonFits
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import Fourier, GivenImage, Noise
+from dipedge.views import View
 
 STATE_ARRAYS = ("param", "adam/m", "adam/v")
 LOOK_EVERY = 8  # steps between two looks: reading the loss makes the host wait for the device
@@ -35,6 +43,7 @@ class TritonProgram:
         self._z_is_set = not isinstance(encoding, GivenImage)
         self._computed = isinstance(encoding, Fourier)
         self._has_target = self._has_mask = False
+        self._views = View().numbers()[None]
 
     def __getattr__(self, name: str) -> object:
         # Only reached when the attribute is missing: ``close`` has taken it away.
@@ -59,8 +68,15 @@ class TritonProgram:
 
     # Arrays in --------------------------------------------------------------------------------------
 
-    def _on_device(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._fits.device)
+    @property
+    def tensor_device(self) -> str:
+        """Where ``set_target`` takes and ``estimate_tensor`` gives tensors."""
+        return str(self._fits.device)
+
+    def _on_device(self, values: np.ndarray | torch.Tensor) -> torch.Tensor:
+        if isinstance(values, torch.Tensor):
+            return values.to(self._fits.device, torch.float32)
+        return torch.tensor(np.ascontiguousarray(values, np.float32), device=self._fits.device)
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
@@ -85,6 +101,11 @@ class TritonProgram:
         z = checked_input(self._fits.prior.encoding, self.shape, z)
         self._fits.input.z[self._fit] = self._on_device(z)
         self._z_is_stored = self._z_is_set = True
+
+    def set_views(self, views: Sequence[View]) -> None:
+        """Says where the target's pixels lie in the scene; see ``base.Program``."""
+        self._views = checked_views(self._fits.prior.encoding, views)
+        self._fits.input.set_view(self._fit, views[0])
 
     def check_ready(self) -> None:
         """Raises InputError where the target or a given picture is missing."""
@@ -132,6 +153,13 @@ class TritonProgram:
         picture = term.average if averaged and self._fits.averaging else term.output
         return picture[self._fit].cpu().numpy().copy()
 
+    def estimate_tensor(self, averaged: bool = True) -> torch.Tensor:
+        """As ``estimate``; the copy stays on the device, and nothing waits for it."""
+        self._check_begun()
+        term = self._fits.term
+        picture = term.average if averaged and self._fits.averaging else term.output
+        return picture[self._fit].detach().to(torch.float32, copy=True)
+
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""
         self._check_begun()
@@ -165,6 +193,8 @@ class TritonProgram:
             copies["loss"] = lambda: np.array(self.loss())
         if self._z_is_stored and self._z_is_set:
             copies["input"] = lambda: fits.input.z[fit].cpu().numpy().copy()
+        if self._computed:
+            copies["views"] = self._views.copy
         copies["rng"] = lambda: np.array([fits.seeds[fit]], np.uint64)
         copies["step"] = lambda: np.array(self.steps_done, np.int64)
         return {key: copy() for key, copy in copies.items() if key.startswith(prefix)}
@@ -175,7 +205,9 @@ class TritonProgram:
         named = fits.prior.parameter_shapes(self.shape[2])
         shapes = {f"{kind}/{name}": tuple(shape) for kind in STATE_ARRAYS for name, shape in named.items()}
         shapes |= {"average": self.shape, "output": self.shape, "loss": (), "rng": (1,), "step": ()}
-        if not self._computed:
+        if self._computed:
+            shapes["views"] = self._views.shape
+        else:
             shapes["input"] = (*self.shape[:2], fits.prior.encoding.channels)
         return shapes
 
@@ -187,6 +219,8 @@ class TritonProgram:
         """
         shapes = self._shapes()
         check_state(state, shapes)
+        if "views" in state:
+            checked_views(self._fits.prior.encoding, views_of(state["views"]))
         for key in sorted(state, key=lambda key: key != "step"):  # the loss has its place by the step number
             self._load(key, np.asarray(state[key]))
 
@@ -202,6 +236,8 @@ class TritonProgram:
             term.output[fit] = self._on_device(value)
         elif key == "input":
             self.set_input(value)
+        elif key == "views":
+            self.set_views(views_of(value))
         elif key == "loss":
             term.losses[fit, (self.steps_done - 1) % term.losses.shape[1]] = float(value)
         elif key == "rng":

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <stdexcept>
 
 #include "fourier_mlp/cpu.h"
 #include "perturb/cpu.h"
@@ -13,13 +14,19 @@ namespace {
 // Noise is drawn for this many pixels at a time, so that a share is whole blocks of four values.
 constexpr size_t noise_pixels = 64;
 
-double coordinate(int index, int count) { return count > 1 ? (double)index / (count - 1) : 0.0; }
+// Positions of the axis' pixels, moved by so many of them.
+void place(FeatureTable& table, double shift) {
+    table.positions.resize(table.count);
+    for (int i = 0; i < table.count; ++i) {
+        table.positions[i] = table.count > 1 ? (i + shift) / (table.count - 1) : 0.0;
+    }
+}
 
 void fill_table(const std::vector<double>& frequencies, FeatureTable& table) {
     const size_t n = frequencies.size();
     for (int i = 0; i < table.count; ++i) {
         for (size_t k = 0; k < n; ++k) {
-            const double angle = coordinate(i, table.count) * frequencies[k];
+            const double angle = table.positions[i] * frequencies[k];
             table.values[i * 2 * n + k] = (float)std::cos(angle);
             table.values[i * 2 * n + n + k] = (float)std::sin(angle);
         }
@@ -37,6 +44,7 @@ Encoding<Cell>::Encoding(const EncodingSpec& spec, int height, int width, bool d
     for (FeatureTable* table : {&columns_, &rows_}) {
         table->values.resize(table->count * 2 * spec.frequencies.size());
         table->gradient.resize(table->values.size());
+        place(*table, 0.0);
     }
     if (!dense) return;
     source_.values = arena.add_persistent(source_.size.cells());
@@ -72,6 +80,17 @@ void Encoding<Cell>::get_values(float* z) const {
 template <class Cell>
 void Encoding<Cell>::get_gradient(float* dz) const {
     read(source_.d, dz);
+}
+
+template <class Cell>
+void Encoding<Cell>::set_view(const View& view) {
+    if (spec_.frequencies.empty()) throw std::invalid_argument("this input has no coordinates to move");
+    if (view.a != 1 || view.b != 0 || view.d != 0 || view.e != 1) {
+        throw std::invalid_argument("this view is more than a shift");
+    }
+    place(columns_, view.c);
+    place(rows_, view.f);
+    made_ = false;
 }
 
 template <class Cell>
@@ -170,7 +189,7 @@ void Encoding<Cell>::backward(const Context& context) {
             for (int i = 0; i < table->count; ++i) {
                 const float* value = table->values.data() + i * 2 * n;
                 const double* d = table->gradient.data() + i * 2 * n;
-                sum += coordinate(i, table->count) * (d[n + k] * value[k] - d[k] * value[n + k]);
+                sum += table->positions[i] * (d[n + k] * value[k] - d[k] * value[n + k]);
             }
         }
         frequency_gradient_[k] = (float)sum;

@@ -16,10 +16,18 @@ struct EncodingSpec {
     bool perturb_frequencies = false;
 };
 
+// Where a frame's pixels lie in the scene (dipedge/views.py): column x and row y stand at a x + b y + c and
+// d x + e y + f, in pixels.
+struct View {
+    double a = 1, b = 0, c = 0, d = 0, e = 1, f = 0;
+    double time = 0;
+};
+
 // A feature table over the positions of one axis, [count][2n]: cosines, then sines; and the gradient
 // by it.
 struct FeatureTable {
     int count = 0;
+    std::vector<double> positions;  // [count], 0 to 1 from one side of the picture to the other
     std::vector<float> values;
     std::vector<double> gradient;
 };
@@ -39,6 +47,10 @@ class AnyEncoding {
     virtual void get_values(float* z) const = 0;
     virtual void get_gradient(float* dz) const = 0;  // where it was asked for
     virtual bool has_gradient() const = 0;
+
+    // Moves the coordinates, from the next forward() on; nothing runs meanwhile. Throws std::invalid_argument
+    // where there are none, or for a view that is more than a shift.
+    virtual void set_view(const View& view) = 0;
 
     // Where learned frequencies [count] and their gradient lie among the parameters.
     virtual void set_frequencies(const float* frequencies, float* gradient) = 0;
@@ -62,6 +74,7 @@ class Encoding : public AnyEncoding {
     void set_values(const float* z) override;
     void get_values(float* z) const override;
     void get_gradient(float* dz) const override;
+    void set_view(const View& view) override;
     void set_frequencies(const float* frequencies, float* gradient) override;
 
     // Makes z for step number `step`, perturbed or as it is.

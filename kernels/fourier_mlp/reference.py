@@ -14,9 +14,9 @@ def coordinates(size: int, like: Tensor) -> Tensor:
 
 
 def table(positions: Tensor, frequencies: Tensor) -> Tensor:
-    """[cos(p f_k) for all k, sin(p f_k) for all k] of positions [m] and frequencies [n] -> [m, 2n]."""
-    angles = frequencies * positions[:, None]
-    return torch.cat((torch.cos(angles), torch.sin(angles)), dim=1)
+    """[cos(p f_k) for all k, sin(p f_k) for all k] of positions [...] and frequencies [n] -> [..., 2n]."""
+    angles = frequencies * positions[..., None]
+    return torch.cat((torch.cos(angles), torch.sin(angles)), dim=-1)
 
 
 def tables(frequencies: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -35,11 +35,21 @@ def features(frequencies: Tensor, height: int, width: int) -> Tensor:
         height: H, 1 or more.
         width: W, 1 or more.
     """
-    columns, rows = tables(frequencies, height, width)
-    channels = columns.shape[1]
-    of_columns = columns.t()[:, None, :].expand(channels, height, width)
-    of_rows = rows.t()[:, :, None].expand(channels, height, width)
-    return torch.cat((of_columns, of_rows))[None]
+    u, v = coordinates(width, frequencies)[None], coordinates(height, frequencies)[:, None]
+    return features_at(frequencies, u, v)
+
+
+def features_at(frequencies: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """``features`` of pixels that stand anywhere.
+
+    Args:
+        frequencies: [n].
+        u: coordinates that broadcast to [H, W] with ``v``: [1, W] where they belong to columns.
+        v: as ``u``; [H, 1] where they belong to rows.
+    """
+    size = torch.broadcast_shapes(u.shape, v.shape)
+    parts = [table(side, frequencies).permute(2, 0, 1).expand(-1, *size) for side in (u, v)]
+    return torch.cat(parts)[None]
 
 
 def first_layer(

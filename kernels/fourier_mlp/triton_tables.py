@@ -4,7 +4,8 @@ What. ``tables`` fills the features of all columns and all rows in one launch; `
 that a first layer wider than 1x1 reads; ``frequency_gradient`` goes from the tables' gradients back to the
 frequencies.
 
-Layout. A ``Side`` has the positions of its pixels, because a sampled fit sees others in every step.
+Layout. A ``Side`` has the positions of its pixels: a sampled fit sees others in every step, and a camera may
+have moved them anywhere.
 
 Traffic. Nothing to speak of for the tables: 2n(H + W) values of 4 bytes, 64 KB at 512 x 512 and n = 8. The
 picture is written once, S cells a pixel; its readers' products are what it costs.
@@ -36,7 +37,7 @@ class Side:
     """The columns or the rows of a picture, and the features there.
 
     Args:
-        positions: int32 [B, L], of the pixels on the whole side.
+        positions: int32 or float64 [B, L], of the pixels on the whole side.
         size: how many pixels the whole side has; position ``size`` - 1 is coordinate 1.
         table: float32 [B, L, 2n]: cosines, then sines.
         gradient: by ``table``, of its shape; None where frequencies are not learned.

@@ -171,6 +171,11 @@ const std::map<std::string, Ask> questions = {
                     asked.array("array"));
          return FloatArray();
      }},
+    {"set_views",
+     [](Program& program, const Message& asked) {
+         set_views(program, asked.options.get<std::vector<double>>("views"));
+         return FloatArray();
+     }},
     {"step",
      [](Program& program, const Message& asked) {
          program.step(asked.options.get<int>("count"));

@@ -247,6 +247,9 @@ class Program:
     def names(self) -> list[str]:
         return self._names
 
+    def set_views(self, views: list[float]) -> None:
+        self._ask("set_views", views=views)
+
     def step(self, count: int) -> None:
         self._ask("step", count=count)
 
