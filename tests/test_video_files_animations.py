@@ -86,7 +86,7 @@ def test_an_animation_becomes_a_video_and_a_video_an_animation(tmp_path):
     _, video = copied(animation(tmp_path / "a.gif"), tmp_path / "b.mp4")
     assert [frame.time for frame in video] == TIMES
     for name in ("c.gif", "c.webp", "c.apng"):
-        _, moving = copied(write_clip(tmp_path / "a.mkv", rate=20), tmp_path / name)
+        _, moving = copied(write_clip(tmp_path / "a.mkv", "ffv1", "yuv444p", rate=20), tmp_path / name)
         assert moving.looks.loop == 0
         assert [frame.time for frame in moving] == [Fraction(index, 20) for index in range(12)]
         for frame in moving:
