@@ -126,7 +126,7 @@ def check(pipeline: Gst.Pipeline, kind: type[PipelineError]) -> None:
     """Raises ``kind`` with what an element of the pipeline has reported."""
     message = pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
     if message is not None:
-        raise kind(message.parse_error()[0].message)
+        raise kind(f"{message.src.get_name()}: {message.parse_error()[0].message}")
 
 
 def pixels_of(data: memoryview, info: GstVideo.VideoInfo) -> np.ndarray:
@@ -134,14 +134,33 @@ def pixels_of(data: memoryview, info: GstVideo.VideoInfo) -> np.ndarray:
     return np.ndarray((info.height, info.width, 3), np.uint8, data, info.offset[0], (info.stride[0], 3, 1))
 
 
-def restore(
-    session: de.Session, sample: Gst.Sample, last: tuple[int, ...] | None, stop: object
-) -> de.FitResult:
-    """One frame, where it lies; of another size than the last one it is fitted from scratch."""
-    info = GstVideo.VideoInfo.new_from_caps(sample.get_caps())
-    with sample.get_buffer().map(Gst.MapFlags.READ) as memory:
-        frame = pixels_of(memory.data, info)
-        return session.push(frame, stop=stop) if last in (None, frame.shape) else session.fit(frame)
+class Restorer:
+    """A session for the frames of one size after another.
+
+    Args:
+        sigma: of the noise, or None.
+        stop: when a frame's fit ends.
+    """
+
+    def __init__(self, sigma: float | None, stop: de.Deadline | de.MaxSteps) -> None:
+        self._sigma, self._stop = sigma, stop
+        self._session: de.Session | None = None
+        self._shape: tuple[int, ...] = ()
+
+    def push(self, sample: Gst.Sample) -> np.ndarray:
+        """One frame, read where it lies; of another size than the last one it begins a new session."""
+        info = GstVideo.VideoInfo.new_from_caps(sample.get_caps())
+        with sample.get_buffer().map(Gst.MapFlags.READ) as memory:
+            frame = pixels_of(memory.data, info)
+            if frame.shape != self._shape:
+                self.close()
+                self._session, self._shape = de.Session(de.Denoise(sigma=self._sigma)), frame.shape
+            return self._session.push(frame, stop=self._stop).image
+
+    def close(self) -> None:
+        """Gives the session's memory back."""
+        if self._session is not None:
+            self._session.close()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -168,26 +187,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     stop = de.Deadline(ms=options.ms) if options.steps is None else de.MaxSteps(options.steps)
-    sink, shape, count, failures = Sink(options.sink), None, 0, 0
-    with de.Session(de.Denoise(sigma=options.sigma), stop=stop) as session:
-        try:
-            while count != options.frames:
-                try:
-                    for sample in Source(options.source, options.every_frame).samples():
-                        result = restore(session, sample, shape, stop)
-                        sink.show(result.image, sample)
-                        shape, failures, count = result.image.shape, 0, count + 1
-                        if count == options.frames:
-                            break
-                    break  # the stream's own end, or enough of it
-                except SourceError as error:
-                    failures += 1
-                    if failures > options.retries:
-                        raise
-                    print(f"camera_gstreamer: {error}; opening the source again", file=sys.stderr)
-                    time.sleep(1 if failures > 1 else 0)
-        finally:
-            sink.close()
+    sink, restorer, count, failures = Sink(options.sink), Restorer(options.sigma, stop), 0, 0
+    try:
+        while True:
+            try:
+                for sample in Source(options.source, options.every_frame).samples():
+                    sink.show(restorer.push(sample), sample)
+                    failures, count = 0, count + 1
+                    if count == options.frames:
+                        break
+                break  # the stream's own end, or enough of it
+            except SourceError as error:
+                failures += 1
+                if failures > options.retries:
+                    raise
+                print(f"camera_gstreamer: {error}; opening the source again", file=sys.stderr)
+                time.sleep(1 if failures > 1 else 0)
+    finally:
+        sink.close()
+        restorer.close()
     print(f"{count} frames restored")
     return 0
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -117,7 +118,8 @@ def test_opencv_frames_come_out_as_a_session_restores_them(opencv, tiny_pip):
 
 
 def test_opencv_opens_a_camera_again_that_gave_no_frame(opencv, capsys):
-    frames = [*frames_of(2), None, None, *frames_of(2, seed=1)]
+    # More than are wanted: the thread that reads is some frames ahead.
+    frames = [*frames_of(2), None, None, *frames_of(12, seed=1)]
     code, shown, capture, _ = opencv(frames, "0", "--frames", "4", "--retries", "3")
     assert (code, len(shown), capture.opened) == (0, 4, 2)
     assert capsys.readouterr().err.count("opening it again") == 2
@@ -278,8 +280,10 @@ def gstreamer(tmp_path_factory):
         environment = plain | {"PYTHONPATH": path} | environment
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, cwd=ROOT)
 
-    wanted = "import gi; gi.require_version('GstVideo', '1.0'); from gi.repository import GstVideo; import gi.overrides.Gst"
-    check = run(sys.executable, "-c", wanted)
+    found = (
+        "gi.require_version('GstVideo', '1.0'); from gi.repository import GstVideo; import gi.overrides.Gst"
+    )
+    check = run(sys.executable, "-c", f"import gi; {found}")
     if check.returncode != 0:
         pytest.skip(f"no GStreamer bindings: {check.stderr.strip().splitlines()[-1]}")
     return run
@@ -338,13 +342,13 @@ def test_gstreamer_opens_a_source_again_that_fails(gstreamer):
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("nosuchsource", "nosuchsource"), ("filesrc location=/none.mkv ! decodebin", "none.mkv")],
+    [("nosuchsource", "nosuchsource"), ("filesrc location=/none.mkv ! decodebin", "filesrc.*not found")],
 )
 def test_gstreamer_says_in_one_line_what_cannot_run(gstreamer, source, words):
     done = camera_gstreamer(gstreamer, source, "fakesink", "--retries", 0)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert words in done.stderr
+    assert re.search(words, done.stderr)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import dipedge as de
+from dipedge.clips.batches import in_order
+from dipedge.clips.clip_presets import clip_preset
 from dipedge.descriptions import from_plain, to_plain
 from dipedge.networks import Hourglass3d, Level
 from dipedge.presets import preset
@@ -191,3 +193,52 @@ def test_a_space_it_cannot_have_is_refused_by_name(options):
 
 def test_a_description_survives_being_saved():
     assert from_plain(to_plain(dip3d()), de.Prior) == dip3d()
+
+
+# Whole clips ----------------------------------------------------------------------------------------
+
+
+def test_a_short_segment_comes_back_the_way_it_went():
+    assert next(in_order(5, 5)).tolist() == [0, 1, 2, 3, 4]
+    assert next(in_order(3, 8)).tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+    assert next(in_order(2, 3)).tolist() == [0, 1, 0]
+    assert next(in_order(1, 2)).tolist() == [0, 0]
+
+
+def test_restore_video_fits_all_frames_of_a_segment_in_every_step():
+    clip = moving_clip(5, 12, 16).astype(np.float32)
+    result = de.restore_video(clip, de.Denoise(), prior=SMALL, steps=4, seed=2)
+    assert (result.engine, result.steps, len(result.segments)) == ("torch", 4, 1)
+    chosen = preset(de.Denoise(), SMALL, "balanced", 4)
+    made = program(frames=5, seed=2, average=chosen.average, optimiser=chosen.optimiser)
+    made.set_target(clip.reshape(made.shape))
+    made.step(4)
+    np.testing.assert_array_equal(result.frames, np.clip(made.estimate(), 0, 1).reshape(clip.shape))
+
+
+def test_a_long_clip_is_fitted_segment_by_segment_and_none_begins_from_another():
+    clip = moving_clip(8, 12, 16).astype(np.float32)
+    options = {"prior": SMALL, "steps": 3, "seed": 2}
+    whole = de.restore_video(clip, de.Denoise(), segment=5, **options)
+    assert [(one.first, one.frames, one.fresh) for one in whole.segments] == [(0, 5, True), (5, 3, True)]
+    first = de.restore_video(clip[:5], de.Denoise(), **options)
+    np.testing.assert_array_equal(whole.frames[:5], first.frames)
+    assert whole.frames.shape == clip.shape
+
+
+def test_a_clip_is_enlarged_and_its_holes_are_filled():
+    clip = moving_clip(3, 8, 8).astype(np.float32)
+    large = de.restore_video(clip, de.SuperResolve(4), prior=SMALL, steps=2)
+    assert large.frames.shape == (3, 32, 32, 3)
+    mask = np.ones((8, 8), bool)
+    mask[2:4, 2:4] = False
+    filled = de.restore_video(clip, de.Inpaint(mask), prior=SMALL, steps=2)
+    np.testing.assert_array_equal(filled.frames[:, mask], clip[:, mask])
+    assert not np.any(filled.frames[:, ~mask] == clip[:, ~mask])
+
+
+def test_clips_have_the_published_settings_of_3d_dip_by_its_word():
+    found = clip_preset(de.Denoise(), "dip3d", "paper")
+    assert found.whole and found.prior == dip3d()
+    assert found.batch((480, 854, 3), 24) == found.segment == 24
+    assert found.steps(24, 24) == found.steps(7, 24) == 5000

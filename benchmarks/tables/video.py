@@ -24,8 +24,10 @@ class Video(Protocol):
         "scikit-image has it; it is not published which was taken.",
         "Flicker (`dipedge.metrics.flicker`): root mean square of the change of the error from frame to "
         "frame; less is better. The noise that was added has about 35.",
-        "Ours here are fits frame by frame, and streams: the first frame from scratch, every further one "
-        "from the weights of the last. One net for a whole clip, as published, is not among them yet.",
+        "PIP clip: one network for the whole clip (`de.restore_video`). 3D-DIP: the PIP paper's baseline, "
+        "an hourglass of 3x3x3 convolutions. Per frame: every frame by itself. Stream: the first frame from "
+        "scratch, every further one from the weights of the last.",
+        "BM4D, BM3D and NLM are told the true sigma; ours is not.",
     )
 
     def __init__(self, frames: int) -> None:

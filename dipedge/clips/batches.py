@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 
 import numpy as np
 
@@ -27,6 +28,15 @@ def epoch(frames: int, size: int, draw: np.random.Generator) -> list[np.ndarray]
     # Equal spacing: where frames are no multiple of the size, batches overlap alike instead of one wholly.
     begins = draw.integers(frames) + np.arange(count) * frames // count
     return [(begin + np.arange(size)) % frames for begin in draw.permutation(begins)]
+
+
+def in_order(frames: int, size: int) -> Iterator[np.ndarray]:
+    """One batch without end: the frames as they come, and back again where there are fewer than ``size``.
+
+    For networks that look from one frame to the next: they must not see the last beside the first.
+    """
+    there_and_back = np.concatenate((np.arange(frames), np.arange(frames - 2, 0, -1)))
+    yield from repeat(np.resize(there_and_back, size))
 
 
 def epochs(frames: int, size: int, seed: tuple[int, ...]) -> Iterator[np.ndarray]:

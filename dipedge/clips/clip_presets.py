@@ -8,7 +8,7 @@ from typing import Any
 from dipedge import presets, priors
 from dipedge.errors import InputError
 from dipedge.optimisers import Adam, Muon, Optimiser
-from dipedge.priors import HazePriors, Prior, SpaceTime, pip
+from dipedge.priors import HazePriors, Hourglass3d, Prior, SpaceTime, pip
 from dipedge.stopping import MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import Denoise, Inpaint, RemoveJpeg, SuperResolve, Task
 
@@ -16,6 +16,8 @@ TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint)
 BATCH = 6  # PIP code: "batches of 6 consecutive frames"
 # A step's memory grows with its pixels (1.3 GB a megapixel): larger frames come fewer at a time.
 MOST_PIXELS = 2**20
+# Frames that 3D-DIP is fitted to at a time: every step holds them all, 8 GB for 24 of 854 x 480.
+SEGMENT_3D = 24
 # Of ours a network needs so many steps to come to anything, however few frames it has.
 LEAST_STEPS = 240
 
@@ -63,6 +65,11 @@ class ClipPreset:
         """Whether its network knows coordinates and time, so that one fit can hold many frames."""
         return isinstance(self.prior.encoding, SpaceTime)
 
+    @property
+    def whole(self) -> bool:
+        """Whether a step needs all frames in their order, because its network looks from one to the next."""
+        return isinstance(self.prior.network, Hourglass3d)
+
     def steps(self, frames: int, batch: int, fresh: bool = True) -> int:
         """Steps of a segment of ``frames`` frames, ``batch`` of them in each."""
         rounds = -(-frames // batch)
@@ -81,7 +88,7 @@ class ClipPreset:
     def batch(self, shape: tuple[int, int, int], frames: int) -> int:
         """How many frames a step sees, of at most ``frames`` with answers of ``shape`` [H, W, C]."""
         if not self.timed:
-            return 1
+            return frames if self.whole else 1
         return max(1, min(BATCH, frames, MOST_PIXELS // (shape[0] * shape[1])))
 
 
@@ -97,7 +104,8 @@ def clip_preset(task: Task, prior: Prior | str | None, quality: str, steps: int 
         task: one of ``TASKS``.
         prior: None for PIP's network of coordinates and time; a ``Prior`` with ``SpaceTime`` features; or
             "pip", "dip" or another prior of single pictures, which then fits each frame by itself with the
-            settings that ``presets.preset`` has for it.
+            settings that ``presets.preset`` has for it; or "dip3d", which fits segments of ``SEGMENT_3D``
+            frames, each from new weights, and sees a whole one in every step.
         quality: "paper", the published settings to the letter; "balanced" and "fast" are ours.
         steps: how many will see each frame, if that is decided.
 
@@ -123,12 +131,13 @@ def clip_preset(task: Task, prior: Prior | str | None, quality: str, steps: int 
 def _of_single_pictures(
     task: Task, prior: Prior | HazePriors | str, quality: str, steps: int | None
 ) -> ClipPreset:
-    """Frame by frame, each from new weights: what a clip's fit is compared with."""
+    """Frame by frame (3D-DIP: segment by segment), each from new weights: what ours is compared with."""
     single = presets.preset(task, prior, quality, steps)
-    return ClipPreset(
+    found = ClipPreset(
         single.prior, single.optimiser, single.steps, single.steps, single.average, single.source, segment=1,
         rule=single.stop, backtrack=single.backtrack, subsample=single.subsample,
     )  # fmt: skip
+    return replace(found, segment=SEGMENT_3D) if found.whole else found
 
 
 def _published(task: Task) -> ClipPreset:

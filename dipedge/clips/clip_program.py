@@ -69,7 +69,9 @@ class ClipProgram:
             self._last = next(self._batches)
             self._show(self._last)
             self._program.step(1)
-            if self._timed:  # a prior of single pictures has one frame here, and the program its average
+            if (
+                self._timed
+            ):  # else all frames of the segment are in every step, and the program has their average
                 self._take(self._last, self._program.estimate(averaged=False), self._average)
 
     def _show(self, batch: np.ndarray) -> None:
@@ -95,7 +97,11 @@ class ClipProgram:
 
     def estimates(self) -> list[np.ndarray | None]:
         """The average of each frame, [H, W, C]; None for a frame no step has seen yet."""
-        return self._estimates if self._timed else [self._program.estimate()]
+        return self._estimates if self._timed else self.split(self._program.estimate())
+
+    def split(self, estimate: np.ndarray) -> list[np.ndarray]:
+        """A whole segment's frames out of an estimate that has them all."""
+        return np.split(estimate, self._size)[: len(self._piece.frames)]
 
     def between(self, times: int, rounds: int) -> list[list[np.ndarray]]:
         """The scene between its frames: what the network puts out at the times and places in between.

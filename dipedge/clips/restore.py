@@ -65,7 +65,8 @@ def restore_video(
         output: path of the video or folder to write; frames then go there as they are finished, and
             memory does not grow with the clip. None keeps them for the result.
         prior: None for PIP's network of coordinates and time; a ``Prior`` with ``SpaceTime`` features; "pip",
-            "dip" or another prior of single pictures fits frame by frame, as a baseline.
+            "dip" or another prior of single pictures fits frame by frame, "dip3d" (3D-DIP) whole segments:
+            baselines.
         quality: "paper", "balanced" or "fast"; see ``clips.clip_presets.clip_preset``.
         engine: "auto", "native", "torch" or another; see ``engines.get_engine``.
         steps: how many steps see each frame, exactly; None ends by the quality's own rule.
@@ -149,7 +150,12 @@ def _run(
 
 
 def _cut(preset: ClipPreset, segment: int | None, overlap: int | None) -> ClipPreset:
-    """The preset with the user's segments; those of single pictures are one frame long whatever he says."""
+    """The preset with the user's segments.
+
+    Those of single pictures are one frame long whatever he says, and those of 3D-DIP share none.
+    """
+    if preset.whole and segment is not None:
+        preset = replace(preset, segment=arguments.whole("segment", segment, 1, LONGEST))
     if not preset.timed:
         return preset
     if segment is not None:

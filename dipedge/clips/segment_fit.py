@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dipedge.clips.batches import epochs
+from dipedge.clips.batches import epochs, in_order
 from dipedge.clips.clip_presets import ClipPreset
 from dipedge.clips.clip_program import ClipProgram
 from dipedge.clips.pieces import Cutting, Piece
@@ -93,15 +93,17 @@ class SegmentFits:
         for number in range(len(self._cutting.places)):
             piece = self._cutting.piece(segment, number)
             steps = self._prepare(segment, number)
+            count = len(piece.frames)
             program = ClipProgram(
                 self._program, self._task, piece, self._preset.timed, self._batch,
-                epochs(len(piece.frames), self._batch, (self._settings.seed, segment.number)),
+                in_order(count, self._batch) if self._preset.whole
+                else epochs(count, self._batch, (self._settings.seed, segment.number)),
                 self._preset.average,
             )  # fmt: skip
             course = self._follow(program, piece, steps, clock, segment.number, courses)
             courses.append(course)
             if course.kept is not None:  # a rule for single pictures found this step's the best
-                own = [course.kept.kept]
+                own = program.split(course.kept.kept)
             else:
                 own = _woven(program, self._times)
             self._states[number] = self._lasting()
@@ -151,9 +153,11 @@ class SegmentFits:
         optimiser = preset.optimiser
         if isinstance(optimiser, Muon):
             optimiser = optimiser.over(self._steps)
-        settings = replace(self._settings, optimiser=optimiser, subsample=preset.subsample)
+        settings = replace(
+            self._settings, optimiser=optimiser, subsample=preset.subsample, frames=self._batch
+        )
         if preset.timed:  # frames have averages of their own
-            settings = replace(settings, average=0.0, frames=self._batch, warped=preset.motion == "affine")
+            settings = replace(settings, average=0.0, warped=preset.motion == "affine")
         else:
             settings = replace(settings, average=preset.average)
         shape = self._task.estimate_shape((self._batch * height, width, channels))
