@@ -36,6 +36,8 @@ CONTAINER = {
     ".mkv": {"cluster_time_limit": "1"}, ".webm": {"cluster_time_limit": "1"},
     ".png": {"f": "apng"}, ".mpg": {"f": "vob"}, ".mpeg": {"f": "vob"},
 }  # fmt: skip
+# How an animation's muxer is told how often it is shown (0: without end), and its word for once.
+LOOPS = {".gif": ("loop", -1), ".webp": ("loop", 1), ".apng": ("plays", 1), ".png": ("plays", 1)}
 QSCALE = 1 << 1  # AV_CODEC_FLAG_QSCALE
 LAMBDA = 118  # FF_QP2LAMBDA: what quantisers are counted in
 
@@ -138,6 +140,11 @@ class ContainerSink:
         options = {"flush_packets": "1", **CONTAINER.get(extension, {})}
         if options.get("movflags"):  # when its streams begin is counted in this unit
             options["movie_timescale"] = str(min(self._plan.time_base.denominator, 2**31 - 1))
+        if extension in LOOPS:
+            name, once = LOOPS[extension]
+            looks = self._plan.looks  # an animation of a film runs without end, as people expect
+            animated = looks.codec in ("gif", "webp", "apng")
+            options[name] = str((once if looks.loop is None else looks.loop) if animated else 0)
         try:
             self._container = av.open(
                 f"file:{self._path}", "w", format=options.pop("f", None), metadata_errors="surrogateescape",
@@ -187,7 +194,8 @@ class ContainerSink:
         stream.height, stream.width = plan.shape[:2]
         stream.pix_fmt = chosen.pixel_format
         context = stream.codec_context
-        context.time_base = 1 / rate
+        self._clocked = chosen.encoder.clock > 0
+        context.time_base = Fraction(1, chosen.encoder.clock) if self._clocked else 1 / rate
         stream.time_base = plan.time_base
         context.gop_size = max(1, min(round(rate * KEY_SECONDS), 250))
         context.max_b_frames = 0
@@ -218,7 +226,8 @@ class ContainerSink:
             FileError: the disk refused; what is there so far stays.
         """
         frame = self._converter.to_frame(pixels, self._memory, self.pixel_format)
-        frame.pts, frame.time_base = self.frames, self._stream.codec_context.time_base
+        base = self._stream.codec_context.time_base
+        frame.pts, frame.time_base = round(time / base) if self._clocked else self.frames, base
         tags = self._stream.codec_context
         frame.color_range, frame.colorspace = tags.color_range, tags.colorspace
         self._waiting[self.frames] = (time, duration)
@@ -232,6 +241,9 @@ class ContainerSink:
     def _mux(self, packets: list[Any]) -> None:
         """Packets into the file, with their frames' own times."""
         for packet in packets:
+            if self._clocked:
+                self._container.mux(packet)
+                continue
             if packet.pts is None or packet.pts not in self._waiting:
                 packet.pts = min(self._waiting)
             self._put(packet, *self._waiting.pop(packet.pts))
