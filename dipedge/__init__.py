@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         Pixels,
         Prior,
         ResNet,
+        SpaceTime,
         UNet,
         dip,
         dip3d,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         pixels,
         resnet,
         unet,
+        video_pip,
     )
     from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
@@ -103,6 +105,7 @@ _HOMES = {
         "Pixels",
         "Prior",
         "ResNet",
+        "SpaceTime",
         "UNet",
         "dip",
         "dip3d",
@@ -110,6 +113,7 @@ _HOMES = {
         "pixels",
         "resnet",
         "unet",
+        "video_pip",
     ),
     "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
@@ -180,6 +184,7 @@ __all__ = [
     "RemoveJpeg",
     "ResNet",
     "Session",
+    "SpaceTime",
     "Step",
     "StopReason",
     "Stream",
@@ -210,6 +215,7 @@ __all__ = [
     "ssim",
     "ssim3d",
     "unet",
+    "video_pip",
     "write_report",
 ]
 
