@@ -183,10 +183,11 @@ def block_matching_over_frames(case: Case) -> np.ndarray:
     channels, and it is told the true sigma.
     """
     import bm4d
+    from bm4d import profiles
 
     volume = np.moveaxis(case.degraded @ OPPONENT.T, 0, 2)  # [H, W, T, 3]
     grey, *colours = (np.ascontiguousarray(volume[..., channel]) for channel in range(3))
-    profile = bm4d.BM4DProfile2D()
+    profile = profiles.BM4DProfile2D()
     answer, matches = bm4d.bm4d(grey, SIGMA, profile=profile, blockmatches=(True, True))
     answers = [answer, *(bm4d.bm4d(one, SIGMA, profile=profile, blockmatches=matches) for one in colours)]
     return np.moveaxis(np.stack(answers, axis=-1), 2, 0) @ OPPONENT
