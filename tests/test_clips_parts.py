@@ -263,6 +263,8 @@ def test_published_settings_stand_to_the_letter():
 def test_large_frames_come_fewer_at_a_time():
     preset = clip_preset(de.Denoise(), None, "balanced")
     assert [preset.batch((side, side, 3), 24) for side in (128, 512, 1024, 2048)] == [6, 4, 1, 1]
+    assert preset.batch((128, 128, 3), 4) == 4
+    assert clip_preset(de.Denoise(), None, "fast").batch((128, 128, 3), 24) == 3
 
 
 def test_tasks_of_single_pictures_are_refused():

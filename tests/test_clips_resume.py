@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dipedge import video
 from dipedge.clips import restore_video
 from dipedge.priors import Hourglass, Level, Prior, SpaceTime
 
+ROOT = Path(__file__).resolve().parents[1]
 SEGMENT, OVERLAP, FRAMES, STEPS = 4, 2, 10, 3  # frames 0-3, 2-5, 4-7, 6-9
 RUN = """
 import os, signal, sys
@@ -53,7 +55,7 @@ def task():
 
 def run(where, source, output, resume):
     arguments = [where, str(source), str(output), "resume" if resume else "anew"]
-    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-c", RUN, *arguments], capture_output=True, text=True, cwd=ROOT)
 
 
 def read(folder):

@@ -1,6 +1,8 @@
 """Colours, depth, transparency, shape and turn of a video come out as they went in."""
 
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed")
 
 from dipedge.video import VideoWriter, open_video  # noqa: E402
 from dipedge.video.colour import BT601, BT709, FULL, LIMITED, Colour, Converter, layout  # noqa: E402
-from dipedge.video.encoders import nearest  # noqa: E402
+from dipedge.video.encoders import ENCODERS, nearest  # noqa: E402
 from tests.video_clips import frame_of, picture, write_clip  # noqa: E402
 
 
@@ -223,3 +225,20 @@ def test_a_frame_of_the_tests_is_what_it_says():
     )
     truth = picture(3, 32, 48, 3, "uint16")
     assert np.abs(frame.to_ndarray().astype(int) - truth).max() < 200
+
+
+def test_the_docs_name_every_codec_with_its_quality():
+    text = (Path(__file__).parent.parent / "docs" / "video_files.md").read_text()
+    rows = text.split("| codec | as | quality |")[1].split("\n\n")[0]
+    described = {}
+    for row in rows.splitlines()[2:]:
+        names, _, quality = (cell.strip() for cell in row.strip("|").split("|"))
+        values = [int(value) for value in re.findall(r"\d+", quality)]
+        names = names.split(", ")
+        values = values or [None]
+        values = values * len(names) if len(values) == 1 else values
+        described |= dict(zip(names, values, strict=True))
+    assert described.keys() == ENCODERS.keys()
+    for name, encoder in ENCODERS.items():
+        expected = encoder.crf if encoder.crf is not None else encoder.quantiser or None
+        assert described[name] == expected or name in ("gif", "prores"), name

@@ -33,6 +33,8 @@ def write_clip(
     with av.open(str(path), "w") as container:
         options = {"crf": "1", "x265-params": SILENT} if options is None else options
         options = {key: value for key, value in options.items() if key != "x265-params" or codec == "libx265"}
+        if codec == "libvpx-vp9":
+            options = {"cpu-used": "8", "deadline": "realtime", **options}
         if "crf" in options and codec not in ("libx264", "libx265", "libvpx-vp9"):
             options.pop("crf")
         stream = container.add_stream(codec, rate=rate, options=options)

@@ -46,8 +46,8 @@ class GivenClip:
     """A clip that is to be restored.
 
     Args:
-        source: the path of a video, a folder or a glob of pictures; an array or tensor [N, H, W, C] or
-            [N, H, W]; a list, or any other iterable, of pictures.
+        source: the path of a video, a folder or a glob of pictures, or an open ``VideoReader``; an array or
+            tensor [N, H, W, C] or [N, H, W]; a list, or any other iterable, of pictures.
 
     Attributes:
         reader: gives its frames.
@@ -62,7 +62,9 @@ class GivenClip:
     def __init__(self, source: Any) -> None:
         self.gather: Callable[[list[Any]], Any] = list
         if isinstance(source, str | os.PathLike):
-            self.name, self.reader = os.fspath(source), open_video(source)
+            source = open_video(source)
+        if isinstance(source, VideoReader):
+            self.name, self.reader = source.path, source
             height, width, channels = self.reader.shape
             self.shape = (height, width, 3 if channels == 4 else channels)
             if min(height, width) < arrays.SMALLEST_SIDE:

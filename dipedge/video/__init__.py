@@ -16,6 +16,7 @@ from glob import has_magic
 from pathlib import Path
 
 from dipedge.errors import FileError
+from dipedge.video.animation import AnimationReader, is_animation_format
 from dipedge.video.container_reader import ContainerReader
 from dipedge.video.folder import FrameFolder
 from dipedge.video.source import Frame, VideoReader
@@ -40,4 +41,6 @@ def open_video(path: str | os.PathLike, rate: Fraction | float | None = None) ->
         return FrameFolder(path, rate)
     if not os.path.exists(path):
         raise FileError(f"{path}: no such file")
-    return ContainerReader(Path(path))
+    if is_animation_format(Path(path)):
+        return AnimationReader(path)
+    return ContainerReader(path)

@@ -106,6 +106,8 @@ class Converter:
         """Pixels [H, W, C] as a frame in the encoder's format."""
         from av.video.frame import VideoFrame
 
+        if pixel_format == "pal8":
+            return _with_palette(pixels)
         flat = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         frame = VideoFrame.from_ndarray(flat, format=memory)
         own_range = self._gray_range if pixel_format.startswith("gray") else self._range
@@ -119,3 +121,20 @@ class Converter:
             frame, format=wanted, interpolation=self._careful, src_colorspace=self._matrix,
             dst_colorspace=self._matrix, src_color_range=from_range, dst_color_range=to_range,
         )  # fmt: skip
+
+
+def _with_palette(pixels: np.ndarray) -> Any:
+    """A frame of 256 colours of its own, by Pillow, which chooses better ones than the scaler's fixed set."""
+    from av.video.frame import VideoFrame
+    from PIL import Image
+
+    pixels = pixels if pixels.dtype == np.uint8 else np.rint(pixels / 257).astype(np.uint8)
+    colours = np.broadcast_to(pixels[..., :3], (*pixels.shape[:2], 3))
+    clear = pixels[..., 3] < 128 if pixels.shape[2] == 4 else np.zeros(pixels.shape[:2], bool)
+    chosen = Image.fromarray(np.ascontiguousarray(colours)).quantize(255, Image.Quantize.MEDIANCUT)
+    numbers = np.where(clear, 255, np.asarray(chosen)).astype(np.uint8)
+    palette = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue; the last is what shines through
+    known = np.array(chosen.getpalette("RGB"), np.uint8).reshape(-1, 3)[:255]
+    palette[: len(known), 1:] = known
+    palette[:255, 0] = 255
+    return VideoFrame.from_ndarray((numbers, palette), format="pal8")

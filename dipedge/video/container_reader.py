@@ -23,6 +23,7 @@ from dipedge.video.source import USUAL_RATE, Frame, Looks, VideoReader
 # FFmpeg takes these for videos: text files that it draws, single pictures, descriptions of scenes.
 NO_VIDEOS = ("tty", "bin", "xbin", "adf", "idf", "lavfi", "image2", "ico", "alias_pix", "brender_pix")
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT: hand out damaged frames (marked), instead of none
+COVER = 1 << 10  # AV_DISPOSITION_ATTACHED_PIC
 LOCAL = {"protocol_whitelist": "file,crypto,data"}  # a playlist may not make this program reach into the net
 HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA")
 
@@ -47,12 +48,10 @@ def video_stream(container: Any, path: Path) -> Any:
     Raises:
         FileError: there is none, or nothing that decodes it.
     """
-    from av.stream import Disposition
-
     name = container.format.name
     if name in NO_VIDEOS or name.endswith("_pipe"):
         raise FileError(f"{path}: not a video ({container.format.long_name})")
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    streams = [s for s in container.streams.video if not s.disposition & COVER]
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
         what = f"only {' and '.join(kinds)}" if kinds else "nothing"
@@ -102,9 +101,9 @@ class ContainerReader(VideoReader):
         self._start = round(start / self.time_base) * self.time_base
         self._codec = stream.codec_context.codec.canonical_name
         self._aspect = stream.sample_aspect_ratio
-        others = len(container.streams.video) - 1
-        if others > 0 and any(s.index != stream.index and not s.disposition for s in container.streams.video):
-            self.note(f"only the first of {others + 1} video streams is restored; the others are left out")
+        others = [s for s in container.streams.video if s.index != stream.index and not s.disposition & COVER]
+        if others:
+            self.note(f"only the first of {len(others) + 1} video streams is restored; no other is kept")
 
     def _look_at(self, first: Any, stream: Any) -> None:
         """What only a decoded frame tells."""
@@ -143,6 +142,7 @@ class ContainerReader(VideoReader):
                     )  # fmt: skip
                 time, duration = self._when(decoded, previous, usual)
                 previous = (time, duration)
+                self.handed_out = index + 1
                 yield Frame(converter.to_pixels(decoded, self._memory), time, duration, index)
                 index += 1
 
@@ -170,6 +170,8 @@ class ContainerReader(VideoReader):
         while True:
             try:
                 packet = next(packets, None)
+                if packet is not None and packet.is_corrupt and count:
+                    raise self._damage(count, "data that is not all there")
                 frames = decoder.decode(packet) if packet is not None else []
             except (av.FFmpegError, ValueError) as error:
                 if count == 0 and isinstance(error, av.InvalidDataError):

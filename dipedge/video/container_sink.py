@@ -36,6 +36,8 @@ CONTAINER = {
     ".mkv": {"cluster_time_limit": "1"}, ".webm": {"cluster_time_limit": "1"},
     ".png": {"f": "apng"}, ".mpg": {"f": "vob"}, ".mpeg": {"f": "vob"},
 }  # fmt: skip
+# How an animation's muxer is told how often it is shown (0: without end), and its word for once.
+LOOPS = {".gif": ("loop", -1), ".webp": ("loop", 1), ".apng": ("plays", 1), ".png": ("plays", 1)}
 QSCALE = 1 << 1  # AV_CODEC_FLAG_QSCALE
 LAMBDA = 118  # FF_QP2LAMBDA: what quantisers are counted in
 
@@ -96,35 +98,67 @@ class ContainerSink:
     """
 
     def __init__(self, path: Path, plan: Plan, keep: int = 0) -> None:
-        av = load_av()
+        load_av()
         self._earlier = earlier.set_aside(path) if keep else None
         logging.getLogger("av.container.output").setLevel(logging.ERROR)  # options that a muxer does not use
-        self.notes: list[str] = []
+        self._notes: list[str] = []
         self.frames, self.last = 0, None
         self._path, self._plan = path, plan
         self._waiting: dict[int, tuple[Fraction, Fraction]] = {}
         self._last_tick: int | None = None
-        extension = path.suffix.lower()
+        self._passengers: Passengers | None = None
+        self._container: Any = None
+        try:
+            self._start(path.suffix.lower())
+            self._take_over(keep)
+        except BaseException:
+            self._abandon()
+            if not self.frames:
+                self.discard()
+            raise
+
+    def _start(self, extension: str) -> None:
+        """Opens the file and begins it, without passengers if it does not get on with them."""
+        self._open(extension)
+        try:
+            self._begin(extension, self._plan.source)
+        except FileError:
+            if self._passengers is None or not self._passengers.any:
+                raise
+            self._abandon()  # some containers notice only at their header that they cannot hold a stream
+            self._open(extension)
+            self._notes = ["the file cannot hold the sound and what else travels along; left out"]
+            self._begin(extension, None)
+
+    @property
+    def notes(self) -> list[str]:
+        return self._notes + (self._passengers.notes if self._passengers is not None else [])
+
+    def _open(self, extension: str) -> None:
+        """The file as PyAV's container, nothing in it."""
+        av = load_av()
         options = {"flush_packets": "1", **CONTAINER.get(extension, {})}
+        if options.get("movflags"):  # when its streams begin is counted in this unit
+            options["movie_timescale"] = str(min(self._plan.time_base.denominator, 2**31 - 1))
+        if extension in LOOPS:
+            name, once = LOOPS[extension]
+            looks = self._plan.looks  # an animation of a film runs without end, as people expect
+            animated = looks.codec in ("gif", "webp", "apng")
+            options[name] = str((once if looks.loop is None else looks.loop) if animated else 0)
         try:
             self._container = av.open(
-                f"file:{path}", "w", format=options.pop("f", None), metadata_errors="surrogateescape",
+                f"file:{self._path}", "w", format=options.pop("f", None), metadata_errors="surrogateescape",
                 container_options=options,
             )  # fmt: skip
         except ValueError as error:
             usual = ", ".join(sorted(encoders.BY_EXTENSION))
-            raise FileError(f"{path}: {extension or 'no extension'} is no video file; use {usual}") from error
+            what = extension or "no extension"
+            raise FileError(f"{self._path}: {what} is no video file; use {usual}") from error
         except (av.FFmpegError, OSError) as error:
-            raise FileError(f"{path}: cannot be written ({why(error)})") from error
-        try:
-            self._begin(extension)
-            self._take_over(keep)
-        except BaseException:
-            self._abandon()
-            raise
+            raise FileError(f"{self._path}: cannot be written ({why(error)})") from error
 
-    def _begin(self, extension: str) -> None:
-        """Everything up to the file's header."""
+    def _begin(self, extension: str, source: str | None) -> None:
+        """Everything up to the file's header; ``source`` of passengers, or None."""
         plan, container = self._plan, self._container
         looks = plan.looks
         held = container.supported_codecs | encoders.HELD_TOO.get(container.format.name, set())
@@ -135,15 +169,18 @@ class ContainerSink:
         self.codec, self.pixel_format = chosen.codec, chosen.pixel_format
         os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells standard error its life otherwise
         if plan.shape[2] == 4 and not encoders.keeps(chosen.pixel_format, 4, 8):
-            self.notes.append(f"{chosen.codec} in {extension} holds no transparency; it is left out")
+            self._notes.append(f"{chosen.codec} in {extension} holds no transparency; it is left out")
         bits = encoders.bits_of(chosen.pixel_format)
         if bits < plan.bit_depth and chosen.codec != looks.codec:
-            self.notes.append(f"{chosen.codec} is written with {bits} bits a channel, not {plan.bit_depth}")
+            self._notes.append(f"{chosen.codec} is written with {bits} bits a channel, not {plan.bit_depth}")
         self._memory = colour.memory_format(plan.shape[2], plan.bit_depth)
         with named(self._path, f"cannot be written as {chosen.codec}"):
             self._stream = self._add_stream(chosen)
-            self._passengers = Passengers(plan.source, container, plan.sound, plan.looks)
-            self.notes += self._passengers.notes
+            self._passengers = Passengers(source, container, plan.sound)
+            if self._passengers.subtitles:
+                # FFmpeg's mp4 muxer ends the process where a piece ends within a subtitle; such a file is
+                # written as a whole, and a killed run begins anew.
+                container.container_options.pop("movflags", None)
             container.start_encoding()
         self._tick = Fraction(self._stream.time_base)
 
@@ -157,7 +194,8 @@ class ContainerSink:
         stream.height, stream.width = plan.shape[:2]
         stream.pix_fmt = chosen.pixel_format
         context = stream.codec_context
-        context.time_base = 1 / rate
+        self._clocked = chosen.encoder.clock > 0
+        context.time_base = Fraction(1, chosen.encoder.clock) if self._clocked else 1 / rate
         stream.time_base = plan.time_base
         context.gop_size = max(1, min(round(rate * KEY_SECONDS), 250))
         context.max_b_frames = 0
@@ -176,7 +214,7 @@ class ContainerSink:
             if hasattr(stream, "set_display_matrix"):
                 stream.set_display_matrix(plan.looks.matrix)
             else:
-                self.notes.append(
+                self._notes.append(
                     "this PyAV cannot write how the picture is turned; it will be shown as stored"
                 )
         return stream
@@ -188,7 +226,8 @@ class ContainerSink:
             FileError: the disk refused; what is there so far stays.
         """
         frame = self._converter.to_frame(pixels, self._memory, self.pixel_format)
-        frame.pts, frame.time_base = self.frames, self._stream.codec_context.time_base
+        base = self._stream.codec_context.time_base
+        frame.pts, frame.time_base = round(time / base) if self._clocked else self.frames, base
         tags = self._stream.codec_context
         frame.color_range, frame.colorspace = tags.color_range, tags.colorspace
         self._waiting[self.frames] = (time, duration)
@@ -202,6 +241,9 @@ class ContainerSink:
     def _mux(self, packets: list[Any]) -> None:
         """Packets into the file, with their frames' own times."""
         for packet in packets:
+            if self._clocked:
+                self._container.mux(packet)
+                continue
             if packet.pts is None or packet.pts not in self._waiting:
                 packet.pts = min(self._waiting)
             self._put(packet, *self._waiting.pop(packet.pts))
@@ -252,10 +294,14 @@ class ContainerSink:
         finally:
             self._abandon()
 
+    def discard(self) -> None:
+        """Takes the file away, in which there is no frame."""
+        with suppress(OSError):
+            self._path.unlink()
+
     def _abandon(self) -> None:
         """Lets go of the file after a failure; a second close does nothing."""
-        passengers = getattr(self, "_passengers", None)
-        if passengers is not None:
-            passengers.close()
+        if self._passengers is not None:
+            self._passengers.close()
         with suppress(Exception):  # it was said why already
             self._container.close()

@@ -18,6 +18,8 @@ from typing import Any
 
 from dipedge.errors import InputError
 
+PALETTE = "pal8"
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -31,6 +33,7 @@ class Encoder:
         quantiser: constant quantiser instead, 1 (best) to 31; 0 for none.
         even: both sides must be even numbers where chroma is stored at half size.
         refused: pixel formats that it lists and that hardly anything reads afterwards.
+        clock: ticks a second of an encoder that puts the frames' times into its one packet itself; else 0.
         alpha_in: the containers in which it keeps transparency; empty for all that hold it.
         rates: whether only the rates in the codec's own table can be written.
         smallest: side from which on it can be trusted.
@@ -46,6 +49,7 @@ class Encoder:
     rates: bool = False
     smallest: int = 1
     alpha_in: tuple[str, ...] = ()
+    clock: int = 0
 
 
 _MATROSKA = ("matroska", "webm")  # here transparency is a second picture beside the packet
@@ -80,8 +84,8 @@ ENCODERS: dict[str, Encoder] = {
     "apng": Encoder("apng"),
     "qtrle": Encoder("qtrle"),
     "rawvideo": Encoder("rawvideo"),
-    "gif": Encoder("gif"),
-    "webp": Encoder("libwebp_anim", options={"lossless": "1"}),
+    "gif": Encoder("gif", refused=("rgb8", "bgr8", "rgb4_byte", "bgr4_byte", "gray")),
+    "webp": Encoder("libwebp_anim", options={"lossless": "1"}, refused=("yuv420p", "yuva420p"), clock=1000),
 }  # fmt: skip
 # What an extension is written as, the best first; the first that keeps depth and transparency is taken.
 BY_EXTENSION: dict[str, tuple[str, ...]] = {
@@ -148,7 +152,7 @@ def nearest(formats: Sequence[str], wanted: str) -> str:
         )  # fmt: skip
 
     # Palettes hold 256 colours; full-range twins (yuvj) are a tag, not a format.
-    real = [name for name in formats if name not in ("pal8", "rgb8", "bgr8") and not name.startswith("yuvj")]
+    real = [name for name in formats if name not in (PALETTE, "rgb8", "bgr8") and not name.startswith("yuvj")]
     real = [name for name in real if _is_pixels(name)]
     return min(real or formats, key=cost)
 
@@ -164,6 +168,8 @@ def _is_pixels(name: str) -> bool:
 
 def keeps(pixel_format: str, channels: int, bit_depth: int) -> bool:
     """Whether a format has room for transparency and depth."""
+    if pixel_format == PALETTE:
+        return True
     alpha, bits, chroma, _ = _properties(pixel_format)
     return (alpha or channels < 4) and bits >= bit_depth and (chroma[0] > 0 or channels == 1)
 
@@ -226,6 +232,8 @@ def _choice(
 
 def _of_pixels(channels: int, bit_depth: int, encoder: Encoder) -> str:
     """What single pictures become: what every player takes, from a codec with loss; RGB from one without."""
+    if encoder.name == "gif":
+        return PALETTE
     lossless = encoder.crf is None and not encoder.quantiser and encoder.name != "prores_ks"
     names = {
         (1, False): ("gray", "gray16le"), (3, False): ("yuv420p", "yuv420p10le"),

@@ -81,6 +81,7 @@ class FrameFolder(VideoReader):
         """The frames without the first ``index``; those are not read."""
         for number in range(index, len(self.pictures)):
             pixels = self._like_the_first(read_picture(self.pictures[number]), self.pictures[number])
+            self.handed_out = number + 1
             yield Frame(pixels, number / self.rate, 1 / self.rate, number)
 
     def _like_the_first(self, pixels: np.ndarray, file: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -94,5 +95,6 @@ class FolderSink:
         """Nothing is held back."""
 
     def discard(self) -> None:
-        """Takes the empty folder away."""
-        self.partial.rmdir()
+        """Takes the folder away, in which there is no frame."""
+        with suppress(OSError):
+            self.partial.rmdir()

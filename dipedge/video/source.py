@@ -48,6 +48,7 @@ class Looks:
         colour: matrix, range and the rest.
         aspect: width of a pixel by its height; None for square or unknown.
         matrix: nine numbers that say how the picture is turned and mirrored for showing; None for not at all.
+        loop: how often an animation is shown, 0 for without end; None for once, or for no animation.
     """
 
     codec: str = ""
@@ -55,6 +56,7 @@ class Looks:
     colour: Colour = field(default_factory=Colour)
     aspect: Fraction | None = None
     matrix: tuple[int, ...] | None = None
+    loop: int | None = None
 
 
 class VideoReader:
@@ -71,6 +73,7 @@ class VideoReader:
         audio: whether there is sound.
         looks: how they are stored.
         notes: sentences about what of the file is not handed over.
+        handed_out: how many frames the latest iteration has come to.
     """
 
     path: str
@@ -86,6 +89,7 @@ class VideoReader:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.handed_out = 0
 
     @property
     def has_alpha(self) -> bool:

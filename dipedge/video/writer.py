@@ -7,6 +7,7 @@ still there.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +39,8 @@ class VideoWriter:
             to write is number ``frames``. A killed run may have lost the last frame it wrote; a
             transport stream (ts) the last two, a program stream (mpg) all.
 
+        tell: is given each note as soon as it is known, most of them before the first frame.
+
     Attributes:
         path, partial: where it will be, and where it is until it is finished.
         frames: how many are written.
@@ -51,7 +54,7 @@ class VideoWriter:
     def __init__(
         self, path: str | Path, like: VideoReader, width: int | None = None, height: int | None = None, *,
         times: int = 1, codec: str | None = None, crf: int | None = None, audio: bool = True,
-        keep: int = 0,
+        keep: int = 0, tell: Callable[[str], object] | None = None,
     ) -> None:  # fmt: skip
         self.path = Path(path)
         width, height = width or like.width, height or like.height
@@ -73,6 +76,14 @@ class VideoWriter:
             check_place(self.path)
             self.partial = partial_of(self.path)
             self._sink = ContainerSink(self.partial, plan, keep)
+        self._tell, self._told = tell, 0
+        self._tell_notes()
+
+    def _tell_notes(self) -> None:
+        if self._tell is not None:
+            for sentence in self.notes[self._told :]:
+                self._tell(sentence)
+        self._told = len(self.notes)
 
     @property
     def frames(self) -> int:
@@ -121,6 +132,7 @@ class VideoWriter:
         if self._open:
             self._open = False
             self._sink.finish()
+            self._tell_notes()
             put_in_place(self.partial, self.path)
         return self.path
 
