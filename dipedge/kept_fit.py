@@ -85,7 +85,7 @@ class KeptFit:
         self._following.begin(self._program)
         self._following.take(given.picture.pixels, View())
         self._pusher.begin(whole)
-        course = self._pusher.course(given.measure(self._measure_every, clock))
+        course = self._pusher.course(given.measure(self._measure_every, clock), whole=whole)
         return self._run(given, stop, clock, course, with_state=not isinstance(stop, Paced))
 
     def _fit_together(

@@ -19,6 +19,7 @@ from dipedge.stopwatch import Stopwatch
 from dipedge.streaming.averaging import StreamCourse, YoungAverage, moved
 from dipedge.streaming.following import Move, has_coordinates
 from dipedge.streaming.pace import Pace, Paced
+from dipedge.tasks import Denoise
 from dipedge.views import View
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Pusher:
     def __init__(self, session: Session) -> None:
         self._session, self._pace = session, Pace()
         self._young: YoungAverage | None = None
+        # Of other tasks the residual is more than noise, or the answer more than the estimate; and who wants
+        # no average wants the network's output as it is.
+        self._puts_back = isinstance(session.task, Denoise) and session._settings.average > 0
 
     def begin(self, whole: bool, new_program: bool = True) -> None:
         """A fit begins on new weights; ``whole`` if it runs to the session's own rule."""
@@ -46,9 +50,15 @@ class Pusher:
         # A whole fit is the one that ``Session.fit`` makes, to the bit.
         self._young = None if whole else YoungAverage(self._session._settings.average)
 
-    def course(self, measure: Measure | None = None, cut: bool = False) -> StreamCourse:
-        """What a fit is noted in, that frames may follow."""
-        return StreamCourse(measure, young=self._young, view=self._session._following.view, cut=cut)
+    def course(self, measure: Measure | None = None, cut: bool = False, whole: bool = True) -> StreamCourse:
+        """What a fit is noted in, that frames may follow; ``whole``: see ``begin``."""
+        return StreamCourse(
+            measure,
+            young=self._young,
+            view=self._session._following.view,
+            cut=cut,
+            puts_back=self._puts_back and not whole,
+        )
 
     def push(
         self,
@@ -75,7 +85,8 @@ class Pusher:
             elif usual:
                 rule = MaxSteps(FRAME_STEPS)
             self._move_average(move)
-            paced, course = Paced(rule, self._pace, clock, unwanted), self.course(cut=move.cut)
+            paced = Paced(rule, self._pace, clock, unwanted)
+            course = self.course(cut=move.cut, whole=move.cut and usual)
             result = session._run(given, paced, clock, course, with_state=False)
         self._pace.note_end(clock())
         return result
@@ -126,9 +137,8 @@ class Pusher:
         if not has_coordinates(session.prior):
             raise InputError("motion was given; this prior's input is no function of coordinates, take pip()")
         if not motion.is_shift and session._motion != "affine":
-            raise InputError(
-                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine' for that"
-            )
+            wanted = "open the session with motion='affine' for that"
+            raise InputError(f"motion is {motion.matrix}, more than a shift; {wanted}")
 
     def _check_size(self, given: Given) -> None:
         shape, before = self._session.task.estimate_shape(given.piece), self._session._program.shape
