@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from dipedge.optimisers import Adam, Optimiser
 from dipedge.priors import Prior
 from dipedge.tasks import Task
 from dipedge.views import View
+
+if TYPE_CHECKING:
+    import torch
 
 State = dict[str, np.ndarray]
 
@@ -36,6 +39,11 @@ class Settings:
             Fourier features without noise, pointwise layers at the largest level and pointwise data terms.
         precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
         threads: worker threads, None for all processors this process may use.
+        frames: how many frames of one height are stacked, one below the other, in the estimate [F*H, W, C]
+            and in target and mask. Nothing looks from one frame into the next; batch norms take their
+            statistics over all of them. For hourglasses whose layers are all pointwise, fed with
+            ``Fourier`` or ``SpaceTime`` features; and for ``Hourglass3d``, whose convolutions do look there.
+        warped: whether views may be more than shifts. z is then kept in memory, so a step takes longer.
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
     """
 
@@ -45,6 +53,8 @@ class Settings:
     subsample: bool = False
     precision: str = "auto"
     threads: int | None = None
+    frames: int = 1
+    warped: bool = False
     input_gradient: bool = False
 
 
@@ -67,9 +77,15 @@ class Program(Protocol):
     steps_done: int
     complete: bool  # whether the last step computed the whole output; see Settings.subsample
     look_every: int  # steps it likes to run between two looks at it; 1 where a look costs nothing
+    # The torch device where ``set_target`` takes, and ``estimate_tensor`` gives, tensors without a trip to
+    # the host. Engines without PyTorch have neither; what asks takes a missing attribute as None.
+    tensor_device: str | None
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
-        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known."""
+        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known.
+
+        Where ``tensor_device`` is not None, ``target`` may be a torch tensor on any device.
+        """
 
     def set_input(self, z: np.ndarray) -> None:
         """Replaces z (before perturbation), [H, W, channels]."""
@@ -77,15 +93,15 @@ class Program(Protocol):
     def set_views(self, views: Sequence[View]) -> None:
         """Says where the target's pixels lie in the scene, from the next step on; ``View()`` until then.
 
-        A pixel's coordinates are u = x'/(W-1) and v = y'/(H-1) of the place (x', y') that its view gives it;
-        0 where the side is one pixel.
+        A pixel's coordinates are u = x'/(W-1) and v = y'/(H-1) of the place (x', y') that its frame's view
+        gives it, H the height of a frame; 0 where the side is one pixel.
 
         Args:
-            views: one.
+            views: one for each of ``Settings.frames``, from the top.
 
         Raises:
             InputError: another count, a prior whose input has no coordinates, or a view that is more than
-                a shift.
+                a shift without ``Settings.warped``.
         """
 
     def step(self, count: int = 1) -> None:
@@ -125,6 +141,9 @@ class Program(Protocol):
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """A copy [H, W, C] of the running average, or of the last step's raw output."""
 
+    def estimate_tensor(self, averaged: bool = True) -> torch.Tensor:
+        """As ``estimate``, float32 on ``tensor_device``; only where that is not None."""
+
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]; for stopping statistics."""
 
@@ -137,7 +156,7 @@ class Program(Protocol):
         Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME`` (with ``Madgrad`` instead of these
         ``madgrad/s/NAME``, ``madgrad/v/NAME``, ``madgrad/x0/NAME``), ``average``, ``output``,
         ``input`` (absent for fixed Fourier features and meshgrids), ``views`` (of Fourier features,
-        [1, 7] float64: a b c d e f and the time), ``rng``, ``step``.
+        [F, 7] float64: a b c d e f and the time), ``rng``, ``step``.
         """
 
     def load_state(self, state: State) -> None:

@@ -11,7 +11,8 @@ from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import checked_target, views_of
 from dipedge.engines.initial import initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
-from dipedge.engines.torch_input import TorchInput, picture
+from dipedge.engines.torch_border import TorchBorder
+from dipedge.engines.torch_input import TorchInput
 from dipedge.engines.torch_memory import memory_errors
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
 from dipedge.engines.torch_optimiser import torch_optimiser
@@ -25,7 +26,7 @@ from dipedge.views import View
 PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "fp64": torch.float64}
 
 
-class TorchProgram:
+class TorchProgram(TorchBorder):
     """One fit on the torch engine; see ``base.Program`` for what every method promises.
 
     In precision "fp64" every array that comes out is float64.
@@ -42,6 +43,7 @@ class TorchProgram:
         device: torch.device,
     ) -> None:
         self.shape = tuple(shape)
+        self._size = (shape[0] // settings.frames, shape[1])  # of a frame
         self.steps_done = 0
         self._prior, self._task, self._term = prior, task, task.data_term
         self._settings, self._device = settings, device
@@ -75,18 +77,6 @@ class TorchProgram:
 
     # Arrays in and out ------------------------------------------------------------------------------
 
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values, dtype=self._dtype, device=self._device)
-
-    def _picture(self, values: np.ndarray) -> torch.Tensor:
-        """[H, W, C] -> [1, C, H, W]."""
-        return picture(values, self._dtype, self._device)
-
-    @staticmethod
-    def _array(picture: torch.Tensor) -> np.ndarray:
-        """[1, C, H, W] -> a C-contiguous copy [H, W, C]."""
-        return np.array(picture.detach()[0].permute(1, 2, 0).cpu().numpy(), order="C")
-
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
 
@@ -94,9 +84,9 @@ class TorchProgram:
             InputError: another shape than the program's, a missing mask, or one the task does not use.
         """
         has_mask = self._mask is not None
-        target, mask = checked_target(self._task, self.shape, target, mask, has_mask)
+        target, mask = checked_target(self._task, self.shape, target, mask, has_mask, self._settings.frames)
         if mask is not None:
-            self._mask = self._tensor(mask)
+            self._mask = self._picture(mask[:, :, None])
         if self._objective is not None:
             self._objective.to(self._device, self._dtype)  # first: what it makes of the target is kept in it
             self._objective.set_target(target)
@@ -118,8 +108,11 @@ class TorchProgram:
     # The fit ----------------------------------------------------------------------------------------
 
     def _input(self, perturb: bool) -> torch.Tensor:
-        """This step's z [1, channels, H, W]."""
+        """This step's z [F, channels, H, W]."""
         return self._source.make(self._parameters.get("encoding.frequencies"), perturb)
+
+    def _network(self, z: torch.Tensor, places: Places | None = None) -> torch.Tensor:
+        return network_output(self._prior.network, self._parameters, z, places)
 
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
@@ -128,14 +121,14 @@ class TorchProgram:
             return self._objective.loss(output, self.steps_done)
         term, mask = self._term, self._mask
         if mask is not None and places is not None:
-            mask = mask[places[0]][:, places[1]]
+            mask = at(mask, places)
         return data_term(output, at(self._target, places), term.kind, mask, term.scale, term.lobes)
 
     def _places(self, other: int = 0) -> Places | None:
         """The pixels this step sees (``Settings.subsample``); None for all."""
         if not self._settings.subsample:
             return None
-        found = seen(*self.shape[:2], self._settings.seed, self.steps_done, other)
+        found = seen(*self._size, self._settings.seed, self.steps_done, other)
         return tuple(torch.from_numpy(axis).to(self._device) for axis in (found.rows, found.columns))
 
     @torch.no_grad()
@@ -147,11 +140,7 @@ class TorchProgram:
         whole = before.clone()
         for other in (1, 2, 3, 0) if complete else (0,):  # what was just seen comes last
             rows, columns = self._places(other)
-            part = (
-                output
-                if other == 0
-                else network_output(self._prior.network, self._parameters, z, (rows, columns))
-            )
+            part = output if other == 0 else self._network(z, (rows, columns))
             whole[:, :, rows[:, None], columns] = part.detach()
         return whole
 
@@ -161,7 +150,7 @@ class TorchProgram:
             for _ in range(count):
                 self._disturb_weights()
                 z, places = self._input(perturb=True), self._places()
-                output = network_output(self._prior.network, self._parameters, z, places)
+                output = self._network(z, places)
                 loss = self._data_term(output, places)
                 ends_cycle = places is not None and completes(self.steps_done)
                 self._complete = places is None or ends_cycle or self._new_target
@@ -181,7 +170,7 @@ class TorchProgram:
         if self._prior.weight_noise == 0:
             return
         for weights in self._parameters.values():
-            if weights.ndim == 4 and weights.numel() > 1:
+            if weights.ndim > 1 and weights.numel() > 1:
                 noise = torch.empty_like(weights).normal_(generator=self._generator)
                 weights += noise * (self._prior.weight_noise * weights.std())
 
@@ -192,7 +181,7 @@ class TorchProgram:
         with memory_errors():
             self._disturb_weights()
             z = self._input(perturb=True)
-            self._begun = network_output(self._prior.network, self._parameters, z)
+            self._begun = self._network(z)
         return self._array(self._begun)
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
@@ -225,7 +214,7 @@ class TorchProgram:
                 z = z if z.requires_grad else z.clone().requires_grad_()
                 sources.append(z)
             places = self._places()
-            output = network_output(self._prior.network, self._parameters, z, places)
+            output = self._network(z, places)
             loss = with_penalty(self._prior.network, output, self._data_term(output, places))
             found = torch.autograd.grad(loss, sources, materialize_grads=True)  # Pixels have no z
             gradients = {
@@ -253,15 +242,11 @@ class TorchProgram:
         """The last step's alone: the reference is looked at after every step, as published code is."""
         return [self.loss()]
 
-    def estimate(self, averaged: bool = True) -> np.ndarray:
-        """The running average, or the last raw output, [H, W, C]."""
-        output = self._last_output()
-        return self._array(self._average if averaged and self._average is not None else output)
-
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""
         indices = torch.as_tensor(np.asarray(pixels), dtype=torch.int64, device=self._device)
-        return np.array(self._last_output()[0].flatten(1)[:, indices].t().cpu().numpy(), order="C")
+        pixels = self._last_output().permute(0, 2, 3, 1).flatten(0, 2)
+        return np.array(pixels[indices].cpu().numpy(), order="C")
 
     # State ------------------------------------------------------------------------------------------
 

@@ -79,7 +79,8 @@ class Pusher:
         else:
             given = Given(session.task, read_picture(frame, "frame"), session._mask)
             self._check_size(given)
-            move = session._following.next(given.picture.pixels, motion, session._program)
+            seen = given.hold() if session._following.is_on else None
+            move = session._following.next(seen, motion, session._program)
             if move.cut:
                 self.begin(usual, new_program=False)
             elif usual:
