@@ -1,0 +1,163 @@
+"""What a stream knows of its scene beside the network: a mean of the frames that saw it, pixel by pixel.
+
+The frames of a stream show one scene with fresh noise. Their mean has a fraction of it, so the network is fitted
+to that mean (recursive temporal averaging) and not to the newest frame, and it gives back to the network's
+output what that misses and noise does not explain. Three things are done that this may be right:
+
+*Motion.* The mean lies on a grid of its own, which follows the camera by whole pixels. Only the newest frame is
+interpolated on its way in, and only the answer on its way out; a mean that is interpolated with every frame
+loses its detail.
+
+*Change.* Where a frame differs from the mean by more than noise does, in the mean of a window, the past is
+forgotten: objects that move leave no trail, and are as noisy as one frame is until they are known.
+
+*Weight.* A pixel that n frames saw has n-th of the noise. Residuals of the network against the mean are given
+back as far as they exceed that (a local Wiener filter): all where the network is far behind, nothing where it
+is as near as the mean can tell.
+
+Measured, with what else was tried: docs/streams_measured.md. Arrays in, arrays out; nothing here knows sessions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dipedge.streaming.averaging import moved
+from dipedge.streaming.resampling import shifted
+from dipedge.views import View
+
+LONGEST = 64  # frames that the mean reaches back; slow changes of light are followed within as many
+LONGEST_TURNED = 8  # the same for a camera that turns: there the mean is interpolated with every frame
+WHOLE = 0.1  # pixels; a frame that lies so near to the grid is taken as lying on it
+# Differences from the mean that begin to be, and that surely are, no noise: standard deviations of a window's mean.
+SUSPECT, CHANGED = 3.0, 6.0
+WINDOWS = (5, 13)  # sides in which change is looked for: small things, and faint ones
+WIENER = 7  # side of the window in which residuals are compared with noise
+
+
+class SceneMemory:
+    """The mean of the frames of one scene, and how many of them each pixel was seen in.
+
+    Attributes:
+        grid: where the mean's pixels lie in the scene; what the network is fitted at.
+        step: whole pixels (dx, dy) that the grid moved with the last frame; None if it did not merely move.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """The next frame is the first of a scene."""
+        self.grid, self.step = View(), (0, 0)
+        self._view = View()
+        self._mean: np.ndarray | None = None  # [H, W, C]
+        self._count: np.ndarray | None = None  # [H, W], of frames
+        self._variance = 0.0
+
+    def take(self, frame: np.ndarray, view: View, variance: float) -> np.ndarray:
+        """Takes the next frame, and says what to fit.
+
+        Args:
+            frame: [H, W, C] float32 in [0, 1].
+            view: where it lies in the scene.
+            variance: of its noise, above 0.
+
+        Returns:
+            The mean of what was seen of this part of the scene, [H, W, C] at ``grid``; not to be written to.
+        """
+        self._variance = variance
+        motion = _between(self._view, view)
+        self._view = view
+        if self._mean is None:
+            self.grid, self.step = view, (0, 0)
+            self._mean, self._count = frame.copy(), np.ones(frame.shape[:2], np.float32)
+            return self._mean
+        if motion.is_shift and self.grid.is_shift and view.is_shift:
+            frame = self._follow(frame)
+        else:
+            self._turn(motion)
+        self._forget_changes(frame)
+        longest = LONGEST if view.is_shift else LONGEST_TURNED
+        self._count = np.minimum(self._count + 1, np.float32(longest))
+        self._mean = self._mean + (frame - self._mean) / self._count[..., None]
+        return self._mean
+
+    def answer(self, estimate: np.ndarray) -> np.ndarray:
+        """The restored frame: the estimate, with what it misses of the mean.
+
+        Args:
+            estimate: [H, W, C], of the network at ``grid``.
+        """
+        missed = self._mean - estimate
+        power = _window_mean(np.mean(missed * missed, axis=2), WIENER)
+        noise = np.float32(self._variance) / self._count
+        share = np.clip(1 - noise / np.maximum(power, np.float32(1e-12)), 0, 1)
+        return np.clip(self._to_frame(estimate + share[..., None] * missed), 0, 1)
+
+    def _follow(self, frame: np.ndarray) -> np.ndarray:
+        """Moves the mean by whole pixels to where the frame is; the frame, interpolated on to its grid."""
+        (_, _, x, _, _, y), (_, _, left, _, _, top) = self._view.matrix, self.grid.matrix
+        self.step = (round(x - left), round(y - top))
+        dx, dy = self.step
+        if self.step != (0, 0):
+            self.grid = View.shift(left + dx, top + dy)
+            self._mean = shifted(self._mean, dx, dy)
+            self._count = _count_moved(self._count, View.shift(dx, dy))
+        return self._shifted(frame, -1)
+
+    def _to_frame(self, picture: np.ndarray) -> np.ndarray:
+        return self._shifted(picture, 1)
+
+    def _shifted(self, picture: np.ndarray, sign: int) -> np.ndarray:
+        """A picture moved by the fraction of a pixel between grid and frame: 1 to the frame, -1 to the grid."""
+        (_, _, x, _, _, y), (_, _, left, _, _, top) = self._view.matrix, self.grid.matrix
+        if max(abs(x - left), abs(y - top)) < WHOLE or not self._view.is_shift:
+            return picture
+        return shifted(picture, sign * (x - left), sign * (y - top))
+
+    def _turn(self, motion: View) -> None:
+        """A camera that turns takes the mean along, interpolated, on to the new frame's own pixels."""
+        self.grid, self.step = self._view, None
+        self._mean = moved(self._mean, motion)
+        self._count = _count_moved(self._count, motion)
+
+    def _forget_changes(self, frame: np.ndarray) -> None:
+        """Where a frame shows something else than the mean does, the mean is of no frames."""
+        channels = frame.shape[2]
+        known = np.maximum(self._count, np.float32(1e-3))
+        spread = np.sqrt(np.float32(self._variance / channels) * (1 + 1 / known))
+        apart = (frame - self._mean).mean(axis=2) / spread
+        surprise = np.zeros_like(apart)
+        for side in WINDOWS:
+            np.maximum(surprise, side * np.abs(_window_mean(apart, side)), out=surprise)
+        self._count = self._count * np.clip((CHANGED - surprise) / np.float32(CHANGED - SUSPECT), 0, 1)
+
+
+def _between(before: View, after: View) -> View:
+    """The map from the pixels of one view to those of an earlier one."""
+    a, b, c, d, e, f = before.matrix
+    area = a * e - b * d
+    inverse = View((e / area, -b / area, (b * f - c * e) / area, -d / area, a / area, (c * d - a * f) / area))
+    return inverse.after(after)
+
+
+def _count_moved(count: np.ndarray, motion: View) -> np.ndarray:
+    """How many frames saw what the next frame's pixels show; none where the last one did not reach."""
+    height, width = count.shape
+    a, b, c, d, e, f = motion.matrix
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    x, y = np.rint(a * columns + b * rows + c).astype(int), np.rint(d * columns + e * rows + f).astype(int)
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return count[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] * inside
+
+
+def _window_mean(values: np.ndarray, side: int) -> np.ndarray:
+    """Mean of [H, W] over ``side`` x ``side`` pixels about each; edges are repeated."""
+    for axis in (0, 1):
+        reach = [(0, 0), (0, 0)]
+        reach[axis] = (side // 2 + 1, side // 2)
+        total = np.cumsum(np.pad(values, reach, mode="edge"), axis=axis, dtype=np.float64)
+        count = values.shape[axis]
+        upper, lower = np.arange(side, side + count), np.arange(count)
+        values = ((np.take(total, upper, axis) - np.take(total, lower, axis)) / side).astype(np.float32)
+    return values
