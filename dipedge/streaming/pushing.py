@@ -125,6 +125,10 @@ class Pusher:
             )
         if not has_coordinates(session.prior):
             raise InputError("motion was given; this prior's input is no function of coordinates, take pip()")
+        if not motion.is_shift and session._motion != "affine":
+            raise InputError(
+                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine' for that"
+            )
 
     def _check_size(self, given: Given) -> None:
         shape, before = self._session.task.estimate_shape(given.piece), self._session._program.shape
