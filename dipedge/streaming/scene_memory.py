@@ -33,14 +33,21 @@ WHOLE = 0.1  # pixels; a frame that lies so near to the grid is taken as lying o
 SUSPECT, CHANGED = 3.0, 6.0
 WINDOWS = (5, 13)  # sides in which change is looked for: small things, and faint ones
 WIENER = 7  # side of the window in which residuals are compared with noise
+# At least this share of a picture is thought to show what it showed; a quantile of the differences is therefore
+# noise. What that quantile is of white noise: of a window's mean power, and of a normal variable's size.
+CALM, CALM_POWER, CALM_NORMAL = 0.25, 0.92, 0.3186
+CORRELATED = 4.0  # times; noise is taken for no more alike than that
+LEAST_VARIANCE = (0.5 / 255) ** 2  # what rounding does
+FADING = 0.9  # a frame; how fast a high variance is forgotten
 
 
 class SceneMemory:
     """The mean of the frames of one scene, and how many of them each pixel was seen in.
 
+    For every frame: ``follow``, ``take``, and, of what was fitted to that, ``answer``.
+
     Attributes:
         grid: where the mean's pixels lie in the scene; what the network is fitted at.
-        step: whole pixels (dx, dy) that the grid moved with the last frame; None if it did not merely move.
     """
 
     def __init__(self) -> None:
@@ -48,36 +55,52 @@ class SceneMemory:
 
     def forget(self) -> None:
         """The next frame is the first of a scene."""
-        self.grid, self.step = View(), (0, 0)
-        self._view = View()
+        self.grid = self._view = View()
         self._mean: np.ndarray | None = None  # [H, W, C]
         self._count: np.ndarray | None = None  # [H, W], of frames
         self._variance = 0.0
 
-    def take(self, frame: np.ndarray, view: View, variance: float) -> np.ndarray:
-        """Takes the next frame, and says what to fit.
+    def follow(self, view: View) -> View:
+        """Takes the mean to where the next frame lies in the scene.
+
+        Returns:
+            How the grid moved: the map from its new pixels to the ones before. A camera that does not turn
+            moves it by whole pixels.
+        """
+        before, motion = self.grid, _between(self._view, view)
+        self._view = view
+        if self._mean is None:
+            self.grid = view
+        elif view.is_shift and self.grid.is_shift:
+            (_, _, x, _, _, y), (_, _, left, _, _, top) = view.matrix, self.grid.matrix
+            dx, dy = round(x - left), round(y - top)
+            if (dx, dy) != (0, 0):
+                self.grid = View.shift(left + dx, top + dy, view.time)
+                self._mean = shifted(self._mean, dx, dy)
+                self._count = _count_moved(self._count, View.shift(dx, dy))
+        else:  # the mean is interpolated on to the new frame's own pixels
+            self._mean, self._count = moved(self._mean, motion), _count_moved(self._count, motion)
+            self.grid = view
+        return _between(before, self.grid)
+
+    def take(self, frame: np.ndarray, variance: float) -> np.ndarray:
+        """Takes the frame, and says what to fit.
 
         Args:
-            frame: [H, W, C] float32 in [0, 1].
-            view: where it lies in the scene.
-            variance: of its noise, above 0.
+            frame: [H, W, C] float32 in [0, 1], as it came.
+            variance: of its noise as far as the frame tells. What differs from the mean all over the picture
+                counts as noise, too: that of a camera is not white, and then a frame shows too little of it.
 
         Returns:
             The mean of what was seen of this part of the scene, [H, W, C] at ``grid``; not to be written to.
         """
-        self._variance = variance
-        motion = _between(self._view, view)
-        self._view = view
+        self._variance = max(variance, LEAST_VARIANCE, self._variance * FADING)
         if self._mean is None:
-            self.grid, self.step = view, (0, 0)
             self._mean, self._count = frame.copy(), np.ones(frame.shape[:2], np.float32)
             return self._mean
-        if motion.is_shift and self.grid.is_shift and view.is_shift:
-            frame = self._follow(frame)
-        else:
-            self._turn(motion)
+        frame = self._shifted(frame, -1)
         self._forget_changes(frame)
-        longest = LONGEST if view.is_shift else LONGEST_TURNED
+        longest = LONGEST if self._view.is_shift else LONGEST_TURNED
         self._count = np.minimum(self._count + 1, np.float32(longest))
         self._mean = self._mean + (frame - self._mean) / self._count[..., None]
         return self._mean
@@ -92,21 +115,7 @@ class SceneMemory:
         power = _window_mean(np.mean(missed * missed, axis=2), WIENER)
         noise = np.float32(self._variance) / self._count
         share = np.clip(1 - noise / np.maximum(power, np.float32(1e-12)), 0, 1)
-        return np.clip(self._to_frame(estimate + share[..., None] * missed), 0, 1)
-
-    def _follow(self, frame: np.ndarray) -> np.ndarray:
-        """Moves the mean by whole pixels to where the frame is; the frame, interpolated on to its grid."""
-        (_, _, x, _, _, y), (_, _, left, _, _, top) = self._view.matrix, self.grid.matrix
-        self.step = (round(x - left), round(y - top))
-        dx, dy = self.step
-        if self.step != (0, 0):
-            self.grid = View.shift(left + dx, top + dy)
-            self._mean = shifted(self._mean, dx, dy)
-            self._count = _count_moved(self._count, View.shift(dx, dy))
-        return self._shifted(frame, -1)
-
-    def _to_frame(self, picture: np.ndarray) -> np.ndarray:
-        return self._shifted(picture, 1)
+        return np.clip(self._shifted(estimate + share[..., None] * missed, 1), 0, 1)
 
     def _shifted(self, picture: np.ndarray, sign: int) -> np.ndarray:
         """A picture moved by the fraction of a pixel between grid and frame: 1 to the frame, -1 to the grid."""
@@ -115,21 +124,23 @@ class SceneMemory:
             return picture
         return shifted(picture, sign * (x - left), sign * (y - top))
 
-    def _turn(self, motion: View) -> None:
-        """A camera that turns takes the mean along, interpolated, on to the new frame's own pixels."""
-        self.grid, self.step = self._view, None
-        self._mean = moved(self._mean, motion)
-        self._count = _count_moved(self._count, motion)
-
     def _forget_changes(self, frame: np.ndarray) -> None:
         """Where a frame shows something else than the mean does, the mean is of no frames."""
-        channels = frame.shape[2]
-        known = np.maximum(self._count, np.float32(1e-3))
-        spread = np.sqrt(np.float32(self._variance / channels) * (1 + 1 / known))
-        apart = (frame - self._mean).mean(axis=2) / spread
+        known = self._count > 0
+        if not known.any():
+            return
+        fresh = 1 + 1 / np.maximum(self._count, np.float32(1e-3))  # variance of a difference, in frames' noise
+        apart = frame - self._mean
+        power = _window_mean(np.mean(apart * apart, axis=2) / fresh, WIENER)
+        self._variance = max(self._variance, float(np.quantile(power[known], CALM)) / CALM_POWER)
+        spread = np.sqrt(np.float32(self._variance / frame.shape[2]) * fresh)
+        apart = apart.mean(axis=2) / spread
         surprise = np.zeros_like(apart)
         for side in WINDOWS:
-            np.maximum(surprise, side * np.abs(_window_mean(apart, side)), out=surprise)
+            found = side * np.abs(_window_mean(apart, side))
+            # Noise whose neighbours are alike has means of more than a side-th of it: the calm part says so.
+            usual = float(np.quantile(found[known], CALM)) / CALM_NORMAL
+            np.maximum(surprise, found / np.float32(min(max(usual, 1.0), CORRELATED)), out=surprise)
         self._count = self._count * np.clip((CHANGED - surprise) / np.float32(CHANGED - SUSPECT), 0, 1)
 
 
