@@ -37,12 +37,14 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         Pixels,
         Prior,
         ResNet,
+        SpaceTime,
         UNet,
         dip,
         pip,
         pixels,
         resnet,
         unet,
+        video_pip,
     )
     from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
@@ -98,12 +100,14 @@ _HOMES = {
         "Pixels",
         "Prior",
         "ResNet",
+        "SpaceTime",
         "UNet",
         "dip",
         "pip",
         "pixels",
         "resnet",
         "unet",
+        "video_pip",
     ),
     "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
@@ -172,6 +176,7 @@ __all__ = [
     "RemoveJpeg",
     "ResNet",
     "Session",
+    "SpaceTime",
     "Step",
     "StopReason",
     "Stream",
@@ -196,6 +201,7 @@ __all__ = [
     "sample_prior",
     "ssim",
     "unet",
+    "video_pip",
     "write_report",
 ]
 

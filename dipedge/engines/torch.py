@@ -8,7 +8,7 @@ Sums are split over the threads PyTorch has, so the same bits need the same thre
 from __future__ import annotations
 
 from dipedge.engines.base import Settings
-from dipedge.engines.checks import check_subsampled
+from dipedge.engines.checks import check_frames, check_subsampled
 from dipedge.engines.dehazing import DehazeProgram, dehazing
 from dipedge.errors import EngineError, InputError
 from dipedge.priors import HazePriors, Prior
@@ -55,11 +55,12 @@ class TorchEngine:
         ``settings.threads`` sets PyTorch's thread count for the whole process; None leaves it.
 
         Raises:
-            EngineError: ``settings.subsample`` with a prior or task it is not for;
-                a precision other than "auto" (= "fp32"), "fp32" or "fp64".
+            EngineError: ``settings.subsample``, ``frames`` or ``warped`` with a prior or task that is not
+                for them; a precision other than "auto" (= "fp32"), "fp32" or "fp64".
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the allocation that failed.
         """
+        check_frames(prior, task, shape, settings)
         if isinstance(prior, HazePriors):
             return dehazing(self, prior, task, shape, settings)
         check_subsampled(prior, task, settings)

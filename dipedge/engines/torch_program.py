@@ -42,6 +42,7 @@ class TorchProgram:
         device: torch.device,
     ) -> None:
         self.shape = tuple(shape)
+        self._size = (shape[0] // settings.frames, shape[1])  # of a frame
         self.steps_done = 0
         self._prior, self._task, self._term = prior, task, task.data_term
         self._settings, self._device = settings, device
@@ -79,13 +80,13 @@ class TorchProgram:
         return torch.tensor(values, dtype=self._dtype, device=self._device)
 
     def _picture(self, values: np.ndarray) -> torch.Tensor:
-        """[H, W, C] -> [1, C, H, W]."""
-        return picture(values, self._dtype, self._device)
+        """[F*H, W, C] -> [F, C, H, W]."""
+        return picture(values, self._settings.frames, self._dtype, self._device)
 
     @staticmethod
     def _array(picture: torch.Tensor) -> np.ndarray:
-        """[1, C, H, W] -> a C-contiguous copy [H, W, C]."""
-        return np.array(picture.detach()[0].permute(1, 2, 0).cpu().numpy(), order="C")
+        """[F, C, H, W] -> a C-contiguous copy [F*H, W, C]."""
+        return np.array(picture.detach().permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy(), order="C")
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
@@ -94,9 +95,9 @@ class TorchProgram:
             InputError: another shape than the program's, a missing mask, or one the task does not use.
         """
         has_mask = self._mask is not None
-        target, mask = checked_target(self._task, self.shape, target, mask, has_mask)
+        target, mask = checked_target(self._task, self.shape, target, mask, has_mask, self._settings.frames)
         if mask is not None:
-            self._mask = self._tensor(mask)
+            self._mask = self._picture(mask[:, :, None])
         if self._objective is not None:
             self._objective.to(self._device, self._dtype)  # first: what it makes of the target is kept in it
             self._objective.set_target(target)
@@ -118,7 +119,7 @@ class TorchProgram:
     # The fit ----------------------------------------------------------------------------------------
 
     def _input(self, perturb: bool) -> torch.Tensor:
-        """This step's z [1, channels, H, W]."""
+        """This step's z [F, channels, H, W]."""
         return self._source.make(self._parameters.get("encoding.frequencies"), perturb)
 
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
@@ -128,14 +129,14 @@ class TorchProgram:
             return self._objective.loss(output, self.steps_done)
         term, mask = self._term, self._mask
         if mask is not None and places is not None:
-            mask = mask[places[0]][:, places[1]]
+            mask = at(mask, places)
         return data_term(output, at(self._target, places), term.kind, mask, term.scale, term.lobes)
 
     def _places(self, other: int = 0) -> Places | None:
         """The pixels this step sees (``Settings.subsample``); None for all."""
         if not self._settings.subsample:
             return None
-        found = seen(*self.shape[:2], self._settings.seed, self.steps_done, other)
+        found = seen(*self._size, self._settings.seed, self.steps_done, other)
         return tuple(torch.from_numpy(axis).to(self._device) for axis in (found.rows, found.columns))
 
     @torch.no_grad()
@@ -261,7 +262,8 @@ class TorchProgram:
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""
         indices = torch.as_tensor(np.asarray(pixels), dtype=torch.int64, device=self._device)
-        return np.array(self._last_output()[0].flatten(1)[:, indices].t().cpu().numpy(), order="C")
+        pixels = self._last_output().permute(0, 2, 3, 1).flatten(0, 2)
+        return np.array(pixels[indices].cpu().numpy(), order="C")
 
     # State ------------------------------------------------------------------------------------------
 
