@@ -9,16 +9,14 @@ And when the camera moves, earlier outputs show other places: ``moved`` brings t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dipedge.course import Course
 from dipedge.engines.base import Engine, Program, State
 from dipedge.errors import InputError
-from dipedge.noise import noise_of
 from dipedge.result import FIRST_VIEW, FitResult
-from dipedge.streaming.leftover import with_leftover
 from dipedge.views import View
 
 if TYPE_CHECKING:
@@ -97,31 +95,25 @@ class StreamCourse(Course):
         young: that average.
         view: where the frame lies in the scene.
         cut: whether another scene begins with it.
-        puts_back: whether the answer is the estimate ``with_leftover``.
     """
 
     young: YoungAverage | None = None
     view: View = FIRST_VIEW
     cut: bool = False
-    puts_back: bool = False
 
     def look(self, program: Program) -> None:
         super().look(program)
         if self.young is not None:
             self.young.look(program)
 
-    def estimate(self, program: Program, as_tensor: bool = False) -> Any:
+    def estimate(self, program: Program) -> np.ndarray:
         if self.young is not None:
             self.young.settle(program)
-        return super().estimate(program, as_tensor)
+        return super().estimate(program)
 
     def result(
         self, given: Given, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None
     ) -> FitResult:
-        if self.puts_back:
-            frame = given.picture.pixels
-            noise = noise_of(given.task, frame)
-            estimate = with_leftover(estimate, frame, noise) if noise else estimate
         found = super().result(given, estimate, seconds, engine, state)
         return replace(found, view=self.view, scene_cut=self.cut)
 

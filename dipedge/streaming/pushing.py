@@ -19,7 +19,6 @@ from dipedge.stopwatch import Stopwatch
 from dipedge.streaming.averaging import StreamCourse, YoungAverage, moved
 from dipedge.streaming.following import Move, has_coordinates
 from dipedge.streaming.pace import Pace, Paced
-from dipedge.tasks import Denoise
 from dipedge.views import View
 
 if TYPE_CHECKING:
@@ -39,9 +38,6 @@ class Pusher:
     def __init__(self, session: Session) -> None:
         self._session, self._pace = session, Pace()
         self._young: YoungAverage | None = None
-        # Of other tasks the residual is more than noise, or the answer more than the estimate; and who wants
-        # no average wants the network's output as it is.
-        self._puts_back = isinstance(session.task, Denoise) and session._settings.average > 0
 
     def begin(self, whole: bool, new_program: bool = True) -> None:
         """A fit begins on new weights; ``whole`` if it runs to the session's own rule."""
@@ -50,15 +46,9 @@ class Pusher:
         # A whole fit is the one that ``Session.fit`` makes, to the bit.
         self._young = None if whole else YoungAverage(self._session._settings.average)
 
-    def course(self, measure: Measure | None = None, cut: bool = False, whole: bool = True) -> StreamCourse:
-        """What a fit is noted in, that frames may follow; ``whole``: see ``begin``."""
-        return StreamCourse(
-            measure,
-            young=self._young,
-            view=self._session._following.view,
-            cut=cut,
-            puts_back=self._puts_back and not whole,
-        )
+    def course(self, measure: Measure | None = None, cut: bool = False) -> StreamCourse:
+        """What a fit is noted in, that frames may follow."""
+        return StreamCourse(measure, young=self._young, view=self._session._following.view, cut=cut)
 
     def push(
         self,
@@ -79,15 +69,13 @@ class Pusher:
         else:
             given = Given(session.task, read_picture(frame, "frame"), session._mask)
             self._check_size(given)
-            seen = given.hold() if session._following.is_on else None
-            move = session._following.next(seen, motion, session._program)
+            move = session._following.next(given.picture.pixels, motion, session._program)
             if move.cut:
                 self.begin(usual, new_program=False)
             elif usual:
                 rule = MaxSteps(FRAME_STEPS)
             self._move_average(move)
-            paced = Paced(rule, self._pace, clock, unwanted)
-            course = self.course(cut=move.cut, whole=move.cut and usual)
+            paced, course = Paced(rule, self._pace, clock, unwanted), self.course(cut=move.cut)
             result = session._run(given, paced, clock, course, with_state=False)
         self._pace.note_end(clock())
         return result
@@ -137,9 +125,6 @@ class Pusher:
             )
         if not has_coordinates(session.prior):
             raise InputError("motion was given; this prior's input is no function of coordinates, take pip()")
-        if not motion.is_shift and session._motion != "affine":
-            wanted = "open the session with motion='affine' for that"
-            raise InputError(f"motion is {motion.matrix}, more than a shift; {wanted}")
 
     def _check_size(self, given: Given) -> None:
         shape, before = self._session.task.estimate_shape(given.piece), self._session._program.shape
