@@ -69,7 +69,8 @@ class Pusher:
         else:
             given = Given(session.task, read_picture(frame, "frame"), session._mask)
             self._check_size(given)
-            move = session._following.next(given.picture.pixels, motion, session._program)
+            seen = given.hold() if session._following.is_on else None
+            move = session._following.next(seen, motion, session._program)
             if move.cut:
                 self.begin(usual, new_program=False)
             elif usual:
@@ -125,6 +126,10 @@ class Pusher:
             )
         if not has_coordinates(session.prior):
             raise InputError("motion was given; this prior's input is no function of coordinates, take pip()")
+        if not motion.is_shift and session._motion != "affine":
+            raise InputError(
+                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine' for that"
+            )
 
     def _check_size(self, given: Given) -> None:
         shape, before = self._session.task.estimate_shape(given.piece), self._session._program.shape
