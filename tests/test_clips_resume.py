@@ -177,6 +177,14 @@ def test_a_new_run_throws_away_what_an_older_one_left(source, tmp_path):
     assert not (tmp_path / "out.progress").exists()
 
 
+def test_a_folder_of_the_users_own_is_not_thrown_away(source, tmp_path):
+    (tmp_path / "out.progress").mkdir()
+    (tmp_path / "out.progress" / "thesis.txt").write_text("all of it")
+    with pytest.raises(de.FileError, match="is in the way, and no unfinished clip"):
+        restore_video(source, task(), tmp_path / "out", **options())
+    assert (tmp_path / "out.progress" / "thesis.txt").read_text() == "all of it"
+
+
 def test_what_is_kept_holds_no_more_than_one_state(source, tmp_path):
     interrupted(source, tmp_path / "out")
     names = sorted(path.name for path in (tmp_path / "out.progress").iterdir())
