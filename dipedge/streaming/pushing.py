@@ -128,7 +128,7 @@ class Pusher:
             raise InputError("motion was given; this prior's input is no function of coordinates, take pip()")
         if not motion.is_shift and session._motion != "affine":
             raise InputError(
-                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine' for that"
+                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine'"
             )
 
     def _check_size(self, given: Given) -> None:
