@@ -115,14 +115,13 @@ class Session(KeptFit):
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
             subsample=chosen.subsample and self._motion != "affine",
-            threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
+            threads=arguments.whole_or_none("threads", threads, 1, 4096),
             warped=self._motion == "affine",
         )
         self._quality = quality
         self._tiles = arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
-        looks = measure_every is None
-        self._measure_every = None if looks else arguments.whole("measure_every", measure_every, 1, 10**9)
+        self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
         self._progress = progress
         self._engine = engine_for(engine, self.prior, task)
         self._following = Following(self._motion, getattr(task, "scale", 1))

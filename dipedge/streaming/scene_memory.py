@@ -129,7 +129,9 @@ class SceneMemory:
         known = self._count > 0
         if not known.any():
             return
-        fresh = 1 + 1 / np.maximum(self._count, np.float32(1e-3))  # variance of a difference, in frames' noise
+        fresh = 1 + 1 / np.maximum(
+            self._count, np.float32(1e-3)
+        )  # variance of a difference, in frames' noise
         apart = frame - self._mean
         power = _window_mean(np.mean(apart * apart, axis=2) / fresh, WIENER)
         self._variance = max(self._variance, float(np.quantile(power[known], CALM)) / CALM_POWER)
