@@ -10,9 +10,9 @@ PYTEST_ARGS ?=
 core := .venv
 dev := .venv-dev
 cpp := $(shell find kernels bindings -name '*.cpp' -o -name '*.h')
-checked_cpp := $(cpp) $(shell find tests -name '*.cpp' -o -name '*.h')
+checked_cpp := $(cpp) $(shell find tests -name '*.cpp' -o -name '*.h') $(shell find examples -name '*.c')
 python := $(shell find dipedge kernels export -name '*.py' -o -name 'page.*')
-build_files := setup.py pyproject.toml CMakeLists.txt README.md LICENSE
+build_files := setup.py pyproject.toml CMakeLists.txt bindings/c/CMakeLists.txt README.md LICENSE
 
 .PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:

@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image
 
 import dipedge as de
+from dipedge.cli.report import side_by_side
 from dipedge.models import MODELS, build
 
-GAP = 4
 # Weights by network, where the folder of shared data has them.
 KNOWN = {"alexnet": "alexnet.npz", "vgg19": "vgg19_conv_uint8.npz"}
 
@@ -76,10 +76,7 @@ def restored(
 
 def write_sheet(path: Path, pictures: list[np.ndarray]) -> None:
     """Pictures [h, w, 3] in [0, 1], of one size, left to right."""
-    height = pictures[0].shape[0]
-    gap = np.ones((height, GAP, 3), np.float32)
-    row = [part for picture in pictures for part in (picture, gap)][:-1]
-    Image.fromarray(np.rint(255 * np.clip(np.concatenate(row, axis=1), 0, 1)).astype(np.uint8)).save(path)
+    side_by_side(pictures).save(path)
 
 
 def write_json(path: Path, options: argparse.Namespace, rows: list[dict[str, Any]], **more: Any) -> None:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 Rows = list[dict[str, Any]]
-WAYS = ("forward", "backward", "both", "step")
+WAYS = ("forward", "backward", "both", "step", "frame")
 HEADINGS = (
     "kernel",
     "way",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     from dipedge import encoders, models
+    from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
         DipedgeError,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
     )
     from dipedge.fit import FitDivergedError, fit_steps
     from dipedge.history import History
-    from dipedge.metrics import psnr, ssim
+    from dipedge.metrics import flicker, psnr, ssim, ssim3d
     from dipedge.optimisers import Adam, Madgrad, Muon
     from dipedge.presets import Preset, preset
     from dipedge.priors import (
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         GivenImage,
         HazePriors,
         Hourglass,
+        Hourglass3d,
         Level,
         Meshgrid,
         NoInput,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         SpaceTime,
         UNet,
         dip,
+        dip3d,
         pip,
         pixels,
         resnet,
@@ -74,6 +77,7 @@ __version__ = "0.1.0"
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
     "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
         "DipedgeError",
@@ -85,7 +89,7 @@ _HOMES = {
     ),
     "dipedge.fit": ("FitDivergedError", "fit_steps"),
     "dipedge.history": ("History",),
-    "dipedge.metrics": ("psnr", "ssim"),
+    "dipedge.metrics": ("flicker", "psnr", "ssim", "ssim3d"),
     "dipedge.optimisers": ("Adam", "Madgrad", "Muon"),
     "dipedge.presets": ("Preset", "preset"),
     "dipedge.priors": (
@@ -93,6 +97,7 @@ _HOMES = {
         "GivenImage",
         "HazePriors",
         "Hourglass",
+        "Hourglass3d",
         "Level",
         "Meshgrid",
         "NoInput",
@@ -103,6 +108,7 @@ _HOMES = {
         "SpaceTime",
         "UNet",
         "dip",
+        "dip3d",
         "pip",
         "pixels",
         "resnet",
@@ -149,6 +155,7 @@ __all__ = [
     "FitDivergedError",
     "FitResult",
     "FittedMember",
+    "FittedSegment",
     "FittedTile",
     "FlashNoFlash",
     "Fourier",
@@ -156,6 +163,7 @@ __all__ = [
     "HazePriors",
     "History",
     "Hourglass",
+    "Hourglass3d",
     "Inpaint",
     "InputError",
     "InvertFeatures",
@@ -185,11 +193,15 @@ __all__ = [
     "Tiles",
     "UNet",
     "VarianceWindow",
+    "VideoInterrupted",
+    "VideoResult",
     "View",
     "__version__",
     "dip",
+    "dip3d",
     "encoders",
     "fit_steps",
+    "flicker",
     "get_engine",
     "models",
     "pip",
@@ -198,8 +210,10 @@ __all__ = [
     "psnr",
     "resnet",
     "restore",
+    "restore_video",
     "sample_prior",
     "ssim",
+    "ssim3d",
     "unet",
     "video_pip",
     "write_report",

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from dipedge.errors import InputError
+from dipedge.resizing import resized
+from dipedge.unit_values import from_unit, to_unit
 
 SMALLEST_SIDE = 16
 # Resizing with a negative lobe or averaging in float16 oversteps [0, 1] by about this much; a picture
@@ -30,7 +32,6 @@ INTEGERS = ("uint8", "uint16")
 # PIL modes that go in and out as they are; every other mode becomes one of these.
 PIL_MODES = ("L", "LA", "RGB", "RGBA", "I;16", "I;16L", "I;16B", "I", "F")
 PIL_CONVERSIONS = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
-BAND = 2**20  # values converted at a time, so that what a conversion needs for a moment stays small
 FOREIGN_COLOURS = ("CMYK", "LAB", "HSV", "YCbCr")  # an ICC profile of theirs does not describe RGB
 
 
@@ -45,6 +46,7 @@ class Picture:
             incoming kind.
         dtype: of the incoming picture.
         flat: whether the picture came as H x W, without an axis of channels.
+        clipped: whether ``values`` are floats that lie in [0, 1] already, so that nothing is to be clipped.
     """
 
     values: np.ndarray
@@ -52,6 +54,7 @@ class Picture:
     wrap: Callable[[np.ndarray], Any]
     dtype: np.dtype
     flat: bool
+    clipped: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -60,12 +63,20 @@ class Picture:
 
     @property
     def pixels(self) -> np.ndarray:
-        """All of it as float32 [H, W, C], C-contiguous, in [0, 1]; converted anew by every call."""
-        return _to_unit(self.values)
+        """All of it as float32 [H, W, C], C-contiguous, in [0, 1].
+
+        A picture that is so already is not copied: this is the caller's own array then, which cannot be
+        written through it. Any other is converted anew by every call.
+        """
+        if self.clipped and self.values.dtype == np.float32 and self.values.flags.c_contiguous:
+            own = self.values.view()
+            own.flags.writeable = False
+            return own
+        return to_unit(self.values)
 
     def window(self, rows: slice, columns: slice) -> np.ndarray:
         """A part of ``pixels``; only that part is converted."""
-        return _to_unit(self.values[rows, columns])
+        return to_unit(self.values[rows, columns])
 
     def one_pixel(self) -> Any:
         """One black pixel in the kind, dtype and layout of the answer: what kind it will be, for nothing."""
@@ -85,7 +96,7 @@ class Picture:
             kept: bool [H', W'], where the picture's own values stay; None for nowhere.
             place: rows and columns of that part.
         """
-        values = _from_unit(estimate, self.dtype)
+        values = from_unit(estimate, self.dtype)
         if kept is not None:
             values[kept] = self.values[place][kept]
         return values
@@ -96,11 +107,16 @@ class Picture:
         Values are clipped to [0, 1]; integers are rounded. Alpha is attached as it came, enlarged with
         Lanczos where the answer is larger than the picture. ``kept``: as in ``rounded``.
         """
-        values = self.rounded(estimate, kept)
         if self.alpha is not None:
-            alpha = _enlarged_alpha(self.alpha, estimate.shape[0], estimate.shape[1])
-            values = np.concatenate([values, alpha[..., None]], axis=2, dtype=self.dtype)
-        elif self.flat:
+            height, width, colours = estimate.shape
+            values = np.empty((height, width, colours + 1), self.dtype)
+            from_unit(estimate, self.dtype, values[..., :-1])
+            values[..., -1] = _enlarged_alpha(self.alpha, height, width)
+            if kept is not None:
+                values[..., :-1][kept] = self.values[kept]
+            return self.wrap(values)
+        values = self.rounded(estimate, kept)
+        if self.flat:
             values = values[..., 0]
         return self.wrap(np.ascontiguousarray(values))
 
@@ -182,83 +198,64 @@ def _is_instance(value: object, module: str, kind: str) -> bool:
 def _from_numpy(
     array: np.ndarray, name: str, wrap: Callable[[np.ndarray], Any], layouts: tuple[int, ...] = (1, 3, 4)
 ) -> Picture:
-    _check_layout(array, name, layouts)
-    _check_values(array, name)
+    check_layout(array.shape, name, layouts)
+    clipped = _check_values(array, name)
     flat = array.ndim == 2
     channels = array[..., None] if flat else array
     alpha = None
     if channels.shape[2] in (2, 4):
-        channels, alpha = channels[..., :-1], channels[..., -1].copy()
-    return Picture(channels, alpha, wrap, array.dtype, flat)
+        channels, alpha = channels[..., :-1], channels[..., -1]
+    return Picture(channels, alpha, wrap, array.dtype, flat, clipped)
 
 
-def _check_layout(array: np.ndarray, name: str, layouts: tuple[int, ...]) -> None:
-    shape = " x ".join(map(str, array.shape)) or "a single value"
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in layouts):
-        hint = "; move the channels to the end" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+def check_layout(sides: tuple[int, ...], name: str, layouts: tuple[int, ...] = (1, 3, 4)) -> None:
+    """Raises InputError where an array with these sides is no picture of ``layouts`` channels."""
+    shape = " x ".join(map(str, sides)) or "a single value"
+    if len(sides) not in (2, 3) or (len(sides) == 3 and sides[2] not in layouts):
+        hint = "; move the channels to the end" if len(sides) == 3 and sides[0] in (1, 3, 4) else ""
         raise InputError(f"{name} is {shape}; it must be H x W, or H x W x 1, 3 or 4{hint}")
-    if min(array.shape[:2]) < SMALLEST_SIDE:
+    if min(sides[:2]) < SMALLEST_SIDE:
         raise InputError(f"{name} is {shape}; both sides must be {SMALLEST_SIDE} pixels or more")
 
 
-def _check_values(array: np.ndarray, name: str) -> None:
+def _check_values(array: np.ndarray, name: str) -> bool:
+    """Whether they are floats that lie in [0, 1] to the last bit."""
     if array.dtype.name not in FLOATS + INTEGERS:
         hint = " (a mask belongs into Inpaint)" if array.dtype == bool else ""
         allowed = "uint8, uint16, or float16, float32 or float64 in [0, 1]"
         raise InputError(f"{name} has dtype {array.dtype}{hint}; it must be {allowed}")
     if array.dtype.kind == "u":
-        return
-    low, high = float(array.min()), float(array.max())  # one pass each; NaN and infinity show in both
-    if not (np.isfinite(low) and np.isfinite(high)):
+        return False
+    return check_range(float(array.min()), float(array.max()), name)  # one pass each, and no temporary
+
+
+def check_range(low: float, high: float, name: str) -> bool:
+    """Whether floats from ``low`` to ``high`` lie in [0, 1] to the last bit; NaN and infinity show in both.
+
+    Raises:
+        InputError: they are no picture's.
+    """
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{name} holds NaN or infinite values; floats must be in [0, 1]")
     if low < -OVERSTEP or high > 1 + OVERSTEP:
         raise InputError(
             f"{name} has values from {low:.4g} to {high:.4g}; floats must be in [0, 1], clip or scale"
         )
-
-
-def _bands(shape: tuple[int, ...]) -> Iterator[slice]:
-    """Rows of an array of ``shape``, about BAND values at a time."""
-    count = max(1, BAND * shape[0] // max(1, math.prod(shape)))
-    yield from (slice(first, first + count) for first in range(0, shape[0], count))
-
-
-def _to_unit(channels: np.ndarray) -> np.ndarray:
-    result = np.empty(channels.shape, np.float32)
-    for rows in _bands(channels.shape):
-        if channels.dtype.kind == "u":
-            result[rows] = channels[rows]
-            result[rows] /= np.float32(np.iinfo(channels.dtype).max)
-        else:
-            result[rows] = np.clip(channels[rows], 0, 1)
-    return result
-
-
-def _from_unit(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    result = np.empty(values.shape, dtype)
-    for rows in _bands(values.shape):
-        band = np.clip(values[rows], 0, 1)
-        result[rows] = np.rint(band.astype(np.float64) * np.iinfo(dtype).max) if dtype.kind == "u" else band
-    return result
+    return low >= 0 and high <= 1
 
 
 def enlarged(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """Float32 [H, W, C] at another size, with Lanczos, clipped to [0, 1]: what a user has without dipedge."""
     if pixels.shape[:2] == (height, width):
         return pixels
-    from PIL import Image
-
-    result = np.empty((height, width, pixels.shape[2]), np.float32)
-    for channel in range(pixels.shape[2]):
-        plane = Image.fromarray(np.ascontiguousarray(pixels[..., channel]))
-        result[..., channel] = plane.resize((width, height), Image.Resampling.LANCZOS)
+    result = resized(pixels, height, width, "lanczos")
     return np.clip(result, 0, 1, out=result)
 
 
 def _enlarged_alpha(alpha: np.ndarray, height: int, width: int) -> np.ndarray:
     if alpha.shape == (height, width):
         return alpha
-    return _from_unit(enlarged(_to_unit(alpha)[..., None], height, width)[..., 0], alpha.dtype)
+    return from_unit(enlarged(to_unit(alpha[..., None]), height, width), alpha.dtype)[..., 0]
 
 
 def _upright(image: Any, name: str) -> Any:
@@ -329,10 +326,24 @@ def _from_torch(image: Any, name: str) -> Picture:
 def _from_dlpack(image: Any, name: str) -> Picture:
     """Through the array API where the library has one (jax, cupy on the host); otherwise numpy comes out."""
     try:
-        array = np.from_dlpack(image)
+        array = _dlpack_array(image)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
         raise InputError(
             f"{name} cannot be read through DLPack: {error}; copy it to host memory first"
         ) from error
     namespace = image.__array_namespace__() if hasattr(image, "__array_namespace__") else None
     return _from_numpy(array, name, namespace.asarray if namespace is not None else lambda values: values)
+
+
+def _dlpack_array(image: Any) -> np.ndarray:
+    """The memory of ``image`` as an array; where that is out of reach, a copy its library makes."""
+    try:
+        return np.from_dlpack(image)
+    except (BufferError, RuntimeError):
+        try:
+            return np.from_dlpack(
+                image, device="cpu", copy=True
+            )  # DLPack 1.0: numpy 2.1 asks, cupy 13 answers
+        except TypeError:  # either of them is older
+            pass
+        raise

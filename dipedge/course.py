@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -51,9 +51,14 @@ class Course:
         """The step whose estimate is the answer."""
         return (self.kept or self.last).index
 
-    def estimate(self, program: Program) -> np.ndarray:
-        """The answer [H, W, C]: the marked step's, or where none was marked that of ``program`` now."""
-        return program.estimate() if self.kept is None else self.kept.kept
+    def estimate(self, program: Program, as_tensor: bool = False) -> Any:
+        """The answer [H, W, C]: the marked step's, or where none was marked that of ``program`` now.
+
+        ``as_tensor``: as ``Program.estimate_tensor`` gives it; a marked step's is an array all the same.
+        """
+        if self.kept is not None:
+            return self.kept.kept
+        return program.estimate_tensor() if as_tensor else program.estimate()
 
     def measured(self, estimate: np.ndarray) -> tuple[float | None, float | None]:
         """PSNR and SSIM of the answer ``estimate``, in the history from then on; None without a measure."""

@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from dipedge.errors import InputError
-from dipedge.networks import Hourglass, Level, Network, Pixels, ResNet, UNet
+from dipedge.networks import Hourglass, Hourglass3d, Level, Network, Pixels, ResNet, UNet
 from dipedge.optimisers import Adam, Muon
 from dipedge.priors import (
     Encoding,
@@ -29,7 +29,7 @@ from dipedge.tiles import Tiles
 from dipedge.variance import VarianceWindow
 
 _TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint, Enhance, FlashNoFlash, Dehaze)
-_NETWORKS = (Hourglass, Level, UNet, ResNet, Pixels)
+_NETWORKS = (Hourglass, Hourglass3d, Level, UNet, ResNet, Pixels)
 _PRIORS = (Prior, HazePriors, *_NETWORKS, Noise, Meshgrid, GivenImage, Fourier, SpaceTime, NoInput)
 _RULES = (MaxSteps, Deadline, Discrepancy, NoiseFloor, VarianceWindow, AnyOf, AllOf)
 KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam, Muon, Tiles)}
@@ -42,6 +42,7 @@ SINGLE = {
     "bool": bool,
     "str": str,
     "Encoding": Encoding,
+    "Hourglass": Hourglass,
     "Network": Network,
     "Prior": Prior,
     "Prior | None": (Prior, type(None)),

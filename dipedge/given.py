@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dipedge import arrays, images
+from dipedge import arrays, images, tensors
 from dipedge.course import Course, commonest
 from dipedge.engines.base import Program, Settings
 from dipedge.errors import InputError
@@ -57,7 +57,7 @@ class Given:
 
     Args:
         task: what it is fitted for.
-        picture: as ``arrays.read`` gives it.
+        picture: as ``arrays.read`` gives it, or ``tensors.read`` for a frame on a GPU.
         mask: bool [H, W], True = known, or None.
         z: the network's input [H, W, 3], where that is a picture of the user's, or None.
         grid: how it is cut into tiles, or None.
@@ -65,7 +65,7 @@ class Given:
     """
 
     task: Task
-    picture: arrays.Picture
+    picture: arrays.Picture | tensors.TensorPicture
     mask: np.ndarray | None = None
     z: np.ndarray | None = None
     grid: Grid | None = None
@@ -73,8 +73,19 @@ class Given:
     jobs: list[Job] = field(default_factory=list)
     clock: Clock | None = None  # since its first fit began
     seconds: float = 0.0  # until its last fit ended
+    _held: np.ndarray | None = None
     _sum: np.ndarray | None = None  # of the estimates of the first ``_added`` jobs
     _added: int = 0
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """Those of the picture; converted anew by every call, unless they are held."""
+        return self.picture.pixels if self._held is None else self._held
+
+    def hold(self) -> np.ndarray:
+        """``pixels``, converted once from now on: four bytes a value, which a frame of a stream may cost."""
+        self._held = self.pixels
+        return self._held
 
     @property
     def piece(self) -> tuple[int, int, int]:
@@ -118,7 +129,7 @@ class Given:
     def shown(self, estimate: np.ndarray, place: tuple[slice, slice] | None = None) -> np.ndarray:
         """The answer's values [H, W, C] as they are handed out, without alpha; ``place``: see ``measure``."""
         if type(self.task).answer is not BaseTask.answer:
-            pixels = self.picture.pixels if place is None else self.picture.window(*place)
+            pixels = self.pixels if place is None else self.picture.window(*place)
             estimate = self.task.answer(estimate, pixels).image
         if place is None:
             return self.picture.rounded(estimate, self._kept)
@@ -138,8 +149,10 @@ class Given:
             program: compiled for ``piece``.
             place: rows and columns of a tile, or None for the whole picture.
         """
-        if place is None:
-            target, mask, z = self.task.target(self.picture.pixels), self.mask, self.z
+        if self._stays_with(program) and place is None:  # a GPU's frame, and a program on that GPU
+            target, mask, z = self.picture.on(program.tensor_device), self.mask, self.z
+        elif place is None:
+            target, mask, z = self.task.target(self.pixels), self.mask, self.z
         else:
             target = self.picture.window(*place)
             mask, z = (None if whole is None else whole[place] for whole in (self.mask, self.z))
@@ -148,11 +161,22 @@ class Given:
             program.set_input(z)
         return target, mask
 
+    def estimate(self, course: Course, program: Program) -> Any:
+        """The answer's values [H, W, C]: an array, or a tensor where the picture is one and may stay so."""
+        return course.estimate(program, self._stays_with(program) and self.reference is None)
+
+    def _stays_with(self, program: Program) -> bool:
+        """Whether picture and program are tensors, and the task asks for nothing but these."""
+        if not isinstance(self.picture, tensors.TensorPicture) or self.task.data_term.kind == "outer":
+            return False
+        plain = type(self.task).target is BaseTask.target and type(self.task).answer is BaseTask.answer
+        return plain and getattr(program, "tensor_device", None) is not None
+
     def answer(self, estimate: np.ndarray) -> tuple[Any, dict[str, np.ndarray]]:
         """The answer in the kind of the picture, and its parts."""
         if type(self.task).answer is BaseTask.answer:  # needs no pixels, which of a large picture are many
             return self.picture.give_back(estimate, self._kept), {}
-        answer = self.task.answer(estimate, self.picture.pixels)
+        answer = self.task.answer(estimate, self.pixels)
         return self.picture.give_back(answer.image), answer.parts
 
     def settle(self) -> None:
@@ -207,11 +231,11 @@ def _member(job: Job) -> FittedMember:
     return FittedMember(seed, one.steps, one.seconds, one.chosen_step, one.loss, one.reason, one.tiles)
 
 
-def read_picture(image: Any, name: str) -> arrays.Picture:
+def read_picture(image: Any, name: str) -> arrays.Picture | tensors.TensorPicture:
     """A picture that a user hands over; a file's name stands in messages for ``name``."""
     if isinstance(image, str | os.PathLike):
         image, name = images.open_image(image), str(image)
-    return arrays.read(image, name)
+    return tensors.read(image, name)
 
 
 def read_reference(reference: Any, shape: tuple[int, int, int]) -> arrays.Picture:

@@ -24,6 +24,7 @@ from dipedge.streaming.pace import Paced
 from dipedge.streaming.pushing import Pusher
 from dipedge.streaming.stream import Fitter
 from dipedge.tasks import Task
+from dipedge.tensors import on_host
 from dipedge.tiles import Tiles
 from dipedge.together import FitsTogether
 from dipedge.views import View
@@ -84,7 +85,7 @@ class KeptFit:
             raise OutOfMemoryError(f"{error}; smaller tiles need less", error.needed) from error
         self._mask = given.mask
         self._following.begin(self._program)
-        self._following.take(given.picture.pixels, View())
+        self._following.take(given.hold() if self._following.is_on else None, View())
         self._pusher.begin(whole)
         course = self._pusher.course(whole, given.measure(self._measure_every, clock))
         return self._run(given, stop, clock, course, with_state=not isinstance(stop, Paced))
@@ -140,10 +141,10 @@ class KeptFit:
 
     def _result(self, given: Given, course: Course, seconds: float, with_state: bool) -> FitResult:
         state = self._program.state() if with_state else None
-        return course.result(given, course.estimate(self._program), seconds, self._engine, state)
+        return course.result(given, given.estimate(course, self._program), seconds, self._engine, state)
 
     def _noise(self, target: np.ndarray) -> float | None:
-        return noise_of(self.task, target)
+        return noise_of(self.task, on_host(target))
 
     def _drop_program(self) -> None:
         if self._program is not None:

@@ -23,6 +23,7 @@ from dipedge.priors import (
     Noise,
     Prior,
     dip,
+    dip3d,
     pip,
 )
 
@@ -114,6 +115,10 @@ TABLE: dict[tuple[str, str, str], Row] = {
     ("denoise", "", "dip"): Row(
         dip(), 3000, "DIP code, denoising (paper: 1800 steps)", 0.01, AVERAGE, True, stops_itself=True
     ),
+    # Of whole clips; as many steps as PIP has epochs on them: the code gives 3D-DIP no number of its own.
+    ("denoise", "", "dip3d"): Row(
+        dip3d(), 5000, "PIP code, video denoising, 3D-DIP", average=AVERAGE, stops_itself=True
+    ),
     # No published row: PIP's denoising settings, as the DIP paper says of DIP's ("the same setup as in
     # other denoising experiments").
     ("jpeg", "", "pip"): replace(_DENOISING, source="ours: the row of denoising", noiseless=True),
@@ -129,6 +134,7 @@ TABLE: dict[tuple[str, str, str], Row] = {
         replace(LEARNED, perturbation=0.03), 2000, "PIP code, super-resolution x4"
     ),
     ("superresolve", "x4", "dip"): Row(_dip(Hourglass(), 0.03), 2000, "DIP code, super-resolution x4"),
+    ("superresolve", "x4", "dip3d"): Row(dip3d(), 10000, "PIP code, video super-resolution x4, 3D-DIP"),
     ("superresolve", "x8", "pip"): Row(
         replace(LEARNED, perturbation=0.05), 4001, "PIP code, super-resolution x8"
     ),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from dipedge.errors import InputError
 from dipedge.optimisers import Adam, Muon, Optimiser
 from dipedge.preset_table import AVERAGE, TABLE, Row
-from dipedge.priors import Fourier, GivenImage, HazePriors, Prior, dip, pip, pixels, resnet, unet
+from dipedge.priors import Fourier, GivenImage, HazePriors, Hourglass3d, Prior, dip, pip, pixels, resnet, unet
 from dipedge.stopping import MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import Dehaze, SuperResolve, Task
 from dipedge.variance import VarianceWindow
@@ -60,12 +60,12 @@ def preset(
 
     Args:
         task: its description; super-resolution x2 and x3 take the x4 row.
-        prior: None or "pip", "dip"; None takes the first that ``regime`` has, nearly always "pip". Or what
-            the papers compare with: "unet", "resnet", "pixels" (no prior) and "tv" (total variation). A
-            ``Prior`` is taken as it is, with the steps, learning rate, average and backtracking of the
-            nearest row (Fourier features: pip, anything else: dip) - but one that *equals* the plain
-            ``dip()`` or ``pip()`` is taken as that word: the row's own perturbation, upsampling, skips and
-            input replace it.
+        prior: None or "pip", "dip", for clips also "dip3d"; None takes the first that ``regime`` has, nearly
+            always "pip". Or what the papers compare with: "unet", "resnet", "pixels" (no prior) and "tv"
+            (total variation). A ``Prior`` is taken as it is, with the steps, learning rate, average and
+            backtracking of the nearest row (Fourier features: pip, ``Hourglass3d``: dip3d, else dip) - but
+            one that *equals* the plain ``dip()`` or ``pip()`` is taken as that word: the row's own
+            perturbation, upsampling, skips and input replace it.
         quality: "paper", the published settings to the letter, which run all their steps; "balanced" and
             "fast", for PIP on noise and JPEG artefacts an optimiser that needs a fraction of the steps
             (``Muon``), each of which sees a quarter of the pixels, to the picture's own noise
@@ -165,6 +165,7 @@ def _word(prior: Prior | HazePriors | str | None, names: list[str]) -> str:
         return names[0]
     if isinstance(prior, Prior):
         nearest = "pip" if isinstance(prior.encoding, Fourier) else "dip"
+        nearest = "dip3d" if isinstance(prior.network, Hourglass3d) else nearest
         return nearest if nearest in names else names[0]
     return prior
 

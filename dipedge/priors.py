@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 from dipedge.errors import InputError
-from dipedge.networks import Hourglass, Level, Network, Pixels, ResNet, Shapes, UNet, one_of
+from dipedge.networks import Hourglass, Hourglass3d, Level, Network, Pixels, ResNet, Shapes, UNet, one_of
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,12 @@ class Prior:
         return None
 
     def why_not_stacked(self) -> str | None:
-        """None where no layer looks at a pixel's neighbours and frames can be stacked; else what does."""
+        """None where no layer looks at a pixel's neighbours, so that frames can be stacked; else what does.
+
+        ``Hourglass3d`` looks, and knows what a frame is.
+        """
+        if isinstance(self.network, Hourglass3d):
+            return None
         if not isinstance(self.network, Hourglass):
             return "its network is not an hourglass"
         if any(
@@ -271,6 +276,14 @@ def pip() -> Prior:
     """The default Positional-encoding Image Prior: the same net, all 1x1, Fourier features."""
     level = Level(kernel_down=1, kernel_up=1)
     return Prior(Fourier(), Hourglass(levels=(level,) * 5), name="pip")
+
+
+def dip3d() -> Prior:
+    """3D-DIP, the baseline of PIP's clips: an hourglass over all frames with noise as its input, unperturbed.
+
+    See ``Hourglass3d``. Only the torch engine has it.
+    """
+    return Prior(Noise(32), Hourglass3d(), name="dip3d")
 
 
 def video_pip() -> Prior:

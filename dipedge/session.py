@@ -62,8 +62,9 @@ class Session(KeptFit):
         measure_every: steps between looks at ``fit``'s reference, 1 for every step; None for a hundredth of
             those a fit can take, 20 at most, which adds a twentieth to its time or less (``measure.py``).
         motion: how ``push`` follows a camera. "shift": the picture moves as a whole; "affine": it may be
-            turned, scaled and sheared, too; None: it stands still, or the user tells ``push``. "auto" takes
-            "shift" where the prior's input is a function of coordinates (Fourier features), and else None.
+            turned, scaled and sheared, too (steps then take longer: all pixels are seen, and their features
+            kept in memory); None: it stands still, or the user tells ``push``. "auto" takes "shift" where the
+            prior's input is a function of coordinates (Fourier features), and else None.
         memory: whether ``push`` of a ``Denoise`` also keeps a mean of the frames that saw each pixel, which
             is what is fitted, and what answers are completed from (``streaming/scene_memory.py``). False:
             every frame is fitted as it came, and the network's own output is the answer.
@@ -117,8 +118,9 @@ class Session(KeptFit):
             average=chosen.average if average is None else arguments.average(average),
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
-            subsample=chosen.subsample,
+            subsample=chosen.subsample and self._motion != "affine",
             threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
+            warped=self._motion == "affine",
         )
         self._quality = quality
         self._tiles = arguments.tiles(tiles)

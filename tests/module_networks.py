@@ -1,4 +1,4 @@
-"""U-Net and ResNet built of PyTorch's modules, as the DIP authors build them: what ours are compared with.
+"""U-Net, ResNet and 3D-DIP built of PyTorch's modules, as their authors build them: what ours are held to.
 
 Modules are made in the order in which the published classes make them, because that order decides which
 random numbers each gets.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dipedge.priors import ResNet, UNet
+from dipedge.priors import Hourglass3d, ResNet, UNet
 
 
 def conv(into: int, out: int, kernel: int, padding: str, bias: bool = True) -> nn.Sequential:
@@ -92,9 +92,60 @@ def resnet_modules(network: ResNet, into: int, out: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def modules_of(network: UNet | ResNet, into: int, out: int, seed: int) -> nn.Module:
+class Clip(nn.Module):
+    """One level of 3D-DIP on [1, C, T, H, W]; ``deeper`` is the level inside it."""
+
+    def __init__(self, network: Hourglass3d, index: int, into: int) -> None:
+        super().__init__()
+        self.slope = network.space.slope
+        level, levels = network.space.levels[index], network.space.levels
+        inner = levels[index + 1].up if index + 1 < len(levels) else level.down
+        self.merge = nn.BatchNorm3d(level.skip + inner, eps=network.space.bn_eps)
+        self.skip = self.block(network, into, level.skip, level.kernel_skip, 1) if level.skip else None
+        self.down = self.block(network, into, level.down, level.kernel_down, 2)
+        self.refine = self.block(network, level.down, level.down, level.kernel_down, 1)
+        self.up = self.block(network, level.skip + inner, level.up, level.kernel_up, 1)
+        self.up1x1 = self.block(network, level.up, level.up, 1, 1)
+        self.deeper = Clip(network, index + 1, level.down) if index + 1 < len(levels) else nn.Identity()
+
+    def block(self, network: Hourglass3d, into: int, out: int, kernel: int, stride: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv3d(into, out, kernel, (1, stride, stride)), nn.BatchNorm3d(out, eps=network.space.bn_eps)
+        )
+
+    def through(self, block: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+        margin = (block[0].kernel_size[0] - 1) // 2
+        space, time = (
+            nn.ReflectionPad3d((margin,) * 4 + (0, 0)),
+            nn.ReplicationPad3d((0,) * 4 + (margin,) * 2),
+        )
+        return nn.functional.leaky_relu(block(time(space(x))), self.slope)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        deep = self.deeper(self.through(self.refine, self.through(self.down, x)))
+        rows, columns = x.shape[3:]
+        deep = deep.repeat_interleave(2, 3).repeat_interleave(2, 4)[..., :rows, :columns]
+        merged = deep if self.skip is None else torch.cat((self.through(self.skip, x), deep), 1)
+        return self.through(self.up1x1, self.through(self.up, self.merge(merged)))
+
+
+class ClipModules(nn.Module):
+    """3D-DIP with nearest upsampling; frames come and go below each other."""
+
+    def __init__(self, network: Hourglass3d, into: int, out: int) -> None:
+        super().__init__()
+        self.frames = 1
+        self.outermost = Clip(network, 0, into)
+        self.head = nn.Conv3d(network.space.levels[0].up, out, 1)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        stack, channels = z.shape[2:], z.shape[1]
+        clip = z.view(1, channels, self.frames, stack[0] // self.frames, stack[1])
+        return self.head(self.outermost(clip)).sigmoid().view(1, -1, *stack)
+
+
+def modules_of(network: UNet | ResNet | Hourglass3d, into: int, out: int, seed: int) -> nn.Module:
     """The network in modules, with PyTorch's own initial weights for ``seed``."""
     torch.manual_seed(seed)
-    return (
-        UNetModules(network, into, out) if isinstance(network, UNet) else resnet_modules(network, into, out)
-    )
+    made = {UNet: UNetModules, ResNet: resnet_modules, Hourglass3d: ClipModules}
+    return made[type(network)](network, into, out)

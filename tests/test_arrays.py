@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dipedge import arrays
+from dipedge import arrays, unit_values
 from dipedge.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -287,7 +287,7 @@ def test_bands_change_no_bit_of_what_goes_in_or_comes_out(monkeypatch, dtype, ba
     image = sample((37, 20, 4), dtype)
     whole = arrays.read(image).pixels
     back = arrays.read(image).give_back(whole)
-    monkeypatch.setattr(arrays, "BAND", band)
+    monkeypatch.setattr(unit_values, "BAND", band)
     np.testing.assert_array_equal(arrays.read(image).pixels, whole)
     np.testing.assert_array_equal(arrays.read(image).give_back(whole), back)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dipedge.errors import InputError
-from dipedge.tasks.features import InvertFeatures, MaximizeActivation, module_name
-from dipedge.tasks.resizing import centre_of_shape, resized
+from dipedge.resizing import resized
+from dipedge.tasks.features import InvertFeatures, MaximizeActivation, _centre_of_shape, module_name
 
 torch = pytest.importorskip("torch")
 
@@ -41,20 +41,26 @@ def test_the_target_is_the_centre_without_squeezing():
     assert np.allclose(InvertFeatures(small_network(), "0", size=32).target(pixels), 1)
 
 
-def test_resizing_is_what_pillow_does():
-    image = pytest.importorskip("PIL.Image")
-    values = np.random.default_rng(1).random((61, 83)).astype(np.float32)
-    for height, width in ((20, 30), (61, 83), (90, 200), (17, 120)):
-        ours = resized(values[..., None], height, width)[..., 0]
-        theirs = np.asarray(image.fromarray(values).resize((width, height), image.BILINEAR))
-        assert np.abs(ours - theirs).max() < 1e-6
+def test_pictures_are_resized_as_trained_networks_were_shown_theirs():
+    torch = pytest.importorskip("torch")
+    values = np.random.default_rng(1).random((61, 83, 2)).astype(np.float32)
+    planes = torch.from_numpy(values).double().permute(2, 0, 1)[None]
+    for size in ((20, 30), (61, 83), (90, 200), (17, 120)):
+        wanted = torch.nn.functional.interpolate(planes, size, mode="bilinear", antialias=True)
+        found = resized(values, *size, "bilinear")
+        assert np.abs(found - wanted[0].permute(1, 2, 0).numpy()).max() < 1e-6
+
+
+def test_a_picture_of_the_wanted_size_stays_as_it_is():
+    values = np.zeros((4, 5, 1), np.float32)
+    assert resized(values, 4, 5, "lanczos") is values
 
 
 def test_the_window_around_the_centre_has_the_wanted_shape():
     pixels = np.arange(12 * 20, dtype=np.float32).reshape(12, 20, 1)
-    assert centre_of_shape(pixels, 5, 5).shape == (12, 12, 1)
-    assert np.array_equal(centre_of_shape(pixels, 6, 10), pixels)
-    assert centre_of_shape(pixels, 5, 5)[0, 0, 0] == 4
+    assert _centre_of_shape(pixels, 5, 5).shape == (12, 12, 1)
+    assert np.array_equal(_centre_of_shape(pixels, 6, 10), pixels)
+    assert _centre_of_shape(pixels, 5, 5)[0, 0, 0] == 4
 
 
 def test_maximisation_begins_from_a_black_picture_of_its_size():

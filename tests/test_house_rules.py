@@ -40,7 +40,7 @@ LAYERS = (
         "_native",
     },
     {"views"},
-    {"errors"},
+    {"errors", "resizing"},
 )
 # Tasks and priors do not know each other: which settings fit which pair is the presets' business.
 BESIDE = {
@@ -54,7 +54,11 @@ BESIDE = {
     "result": {"history"},
     "export": {"engines"},
     "motion": {"views"},
+    "arrays": {"unit_values"},
+    "pixel_formats": {"bayer"},
+    "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
+    "video": {"images", "arrays"},  # frames may be single pictures
 }
 # Files that were split off another, and count as it.
 PART_OF = {
@@ -68,6 +72,7 @@ PART_OF = {
     "kept_fit": "session",
     "tiled_fit": "session",
     "together": "session",
+    "clips": "session",
     "__main__": "cli",
     "preset_table": "presets",
 }
@@ -81,6 +86,8 @@ PACKAGES = {
     "objectives",
     "presets",
     "models",
+    "video",
+    "networks",
 }  # whose own files may import each other
 LEAVES = {
     "arrays",
@@ -90,6 +97,10 @@ LEAVES = {
     "motion",
     "models",
     "scene_file",
+    "tensors",
+    "unit_values",
+    "pixel_formats",
+    "bayer",
 }  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",
@@ -100,7 +111,7 @@ MAY_TOUCH_FILES = {"images", "models", "scene_file", "video"}
 FILE_MODULES = {"glob", "pathlib", "shutil", "tempfile"}
 
 CODE_ROOMS = ("dipedge", "kernels", "bindings", "export", "tests", "benchmarks", "examples")
-CODE_SUFFIXES = {".py", ".cpp", ".h", ".cu"}
+CODE_SUFFIXES = {".py", ".c", ".cpp", ".h", ".cu"}
 KERNEL_PIECES = ("__init__.py", "reference.py", "operator.py", "cpu.h", "cpu.cpp", "triton.py")
 
 
@@ -136,7 +147,7 @@ def imported_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
 def allowed_rooms(room: str) -> set[str]:
     """What a module of ``room`` may import from dipedge."""
     if room in LEAVES:
-        return {"errors"} | BESIDE.get(room, set())
+        return LAYERS[-1] | ({room} & PACKAGES) | BESIDE.get(room, set())
     for index, layer in enumerate(LAYERS):
         if room in layer:
             below = set().union(*LAYERS[index + 1 :])

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 from dipedge.engines.base import Settings  # noqa: E402
 from dipedge.engines.initial import initial_input, initial_parameters  # noqa: E402
 from dipedge.engines.torch import TorchEngine  # noqa: E402
+from tests.continuing import check_it_continues, check_it_is_saved  # noqa: E402
 from tests.module_networks import modules_of  # noqa: E402
 
 NETWORKS = {
@@ -130,13 +131,7 @@ def test_the_published_sizes_are_those_of_the_paper():
 @every_network
 def test_a_restored_state_continues_bit_for_bit(network):
     first, second = (program(network, perturbation=0.03, seed=seed) for seed in (3, 99))
-    first.step(3)
-    second.load_state(first.state())
-    for made in (first, second):
-        made.step(2)
-    wanted, found = first.state(), second.state()
-    assert wanted.keys() == found.keys()
-    assert [key for key in wanted if not np.array_equal(wanted[key], found[key])] == []
+    check_it_continues(first, second)
 
 
 @pytest.mark.parametrize("prior", ["unet", "resnet 4"])
@@ -155,15 +150,8 @@ def test_every_task_learns_its_picture(prior, task):
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 @pytest.mark.parametrize("network", [NETWORKS["unet"], NETWORKS["resnet"]], ids=["unet", "resnet"])
 def test_a_saved_session_goes_on_bit_for_bit(tmp_path, network, suffix):
-    image, path = picture(16, 18, 3), tmp_path / f"scene.{suffix}"
-    with de.Session(de.Denoise(), prior=prior_of(network, 0.03), engine="torch", steps=3, seed=5) as session:
-        session.fit(image)
-        session.save(path)
-        wanted = session.push(image, stop=de.MaxSteps(3))
-    with de.Session.load(path) as loaded:
-        assert loaded.prior.network == network
-        found = loaded.push(image, stop=de.MaxSteps(3))
-    assert np.array_equal(found.image, wanted.image)
+    path = tmp_path / f"scene.{suffix}"
+    check_it_is_saved(path, picture(16, 18, 3), prior=prior_of(network, 0.03))
 
 
 def test_subsampled_steps_are_refused_for_they_need_an_hourglass():

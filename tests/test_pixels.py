@@ -13,6 +13,7 @@ from dipedge.engines.base import Settings  # noqa: E402
 from dipedge.engines.initial import initial_parameters  # noqa: E402
 from dipedge.engines.torch import TorchEngine  # noqa: E402
 from dipedge.engines.torch_pixels import total_variation  # noqa: E402
+from tests.continuing import check_it_continues, check_it_is_saved  # noqa: E402
 
 
 def picture(*shape, seed=0):
@@ -114,25 +115,11 @@ def test_variation_removes_noise(noisy):
 @pytest.mark.parametrize("precision", ["fp32", "fp64"])
 def test_a_restored_state_continues_bit_for_bit(prior, precision):
     first, second = (program(prior, seed=seed, precision=precision) for seed in (3, 99))
-    first.step(3)
-    second.load_state(first.state())
-    for made in (first, second):
-        made.step(2)
-    wanted, found = first.state(), second.state()
-    assert wanted.keys() == found.keys()
-    assert [key for key in wanted if not np.array_equal(wanted[key], found[key])] == []
+    check_it_continues(first, second)
 
 
 def test_a_saved_session_goes_on_bit_for_bit(tmp_path):
-    image, path = picture(16, 18, 3), tmp_path / "scene.safetensors"
-    with de.Session(de.Denoise(), prior=de.pixels(tv=0.1), engine="torch", steps=3) as session:
-        session.fit(image)
-        session.save(path)
-        wanted = session.push(image, stop=de.MaxSteps(3))
-    with de.Session.load(path) as loaded:
-        assert loaded.prior == de.pixels(tv=0.1)
-        found = loaded.push(image, stop=de.MaxSteps(3))
-    assert np.array_equal(found.image, wanted.image)
+    check_it_is_saved(tmp_path / "scene.safetensors", picture(16, 18, 3), prior=de.pixels(tv=0.1))
 
 
 def test_how_many_there_are_depends_on_the_picture():

@@ -123,7 +123,7 @@ def test_every_row_cites_its_source():
             "vit",
             "balanced",
             None,
-            "prior is 'vit'; for denoise .* pip, dip, unet, resnet, pixels, tv",
+            "prior is 'vit'; for denoise .* pip, dip, dip3d, unet, resnet, pixels, tv",
         ),
         (FlashNoFlash(None), "unet", "balanced", None, "'unet', which task 'flash' cannot have"),
         (Dehaze(), "tv", "balanced", None, "'tv', which task 'dehaze' cannot have"),

@@ -267,16 +267,17 @@ def test_every_table_runs_from_the_command_line(table, tmp_path, capsys):
         values = np.rint(smooth_picture(side, side) * 255).astype(np.uint8)
         Image.fromarray(values).save(folder / f"{index}.png")
     words = [table, "--data", str(tmp_path / "data"), "--engine", "native", "--steps", "1", "--limit", "1"]
-    words += ["--threads", "1", "--out", str(tmp_path / "out"), "--without", "BM3D", "BM3D per frame"]
+    words += ["--threads", "1", "--out", str(tmp_path / "out"), "--without", "BM3D", "BM3D per frame", "BM4D"]
     assert main(words) == 0
     every = rows.read(tmp_path / "out" / f"tables_{table}.csv")
     fits = [row for row in every if row.engine]
-    assert len(fits) == {"video": 4, "denoise": 2, "inpaint50": 3}.get(table, 4)
-    assert {row.method for row in fits if row.engine == "torch"} <= {"TV", "no prior"}
+    assert len(fits) == {"video": 6, "denoise": 2, "inpaint50": 3}.get(table, 4)
+    assert {row.method for row in fits if row.engine == "torch"} <= {"TV", "no prior", "3D-DIP"}
     assert {row.threads for row in fits} == {"1"} and all(float(row.psnr) > 3 for row in every)
     streams = {row.method: row.steps for row in fits if table == "video"}
     if streams:  # the second frame: one step from scratch, or 30 from the first one's weights
         assert streams["PIP per frame"] == "2" and streams["PIP stream"] == "31"
+        assert streams["PIP clip"] == streams["3D-DIP"] == "1"  # a step for all frames
     assert capsys.readouterr().out.count("FAILED") == 0
 
 

@@ -308,7 +308,7 @@ def test_an_answer_too_large_for_memory_is_refused_before_the_first_step(
 def test_a_large_picture_in_one_piece_is_refused_at_once_with_the_bytes_needed(engine, tiny_dip, monkeypatch):
     # One pixel shown as 300,000 x 300,000: reading it would take a terabyte, and must not be tried.
     image = np.broadcast_to(np.uint8(90), (300_000, 300_000, 3))
-    monkeypatch.setattr(arrays, "_to_unit", lambda values: pytest.fail("converted before memory was checked"))
+    monkeypatch.setattr(arrays, "to_unit", lambda values: pytest.fail("converted before memory was checked"))
     options = {"prior": tiny_dip, "engine": engine, "steps": 1, "threads": 1, "tiles": None}
     with pytest.raises(de.OutOfMemoryError, match="smaller tiles need less") as caught:
         de.restore(image, de.Denoise(), **options)

@@ -17,6 +17,7 @@ from benchmarks.tables import baselines
 from benchmarks.tables.answers import Answer, Settings
 from benchmarks.tables.baselines import Baseline
 from benchmarks.tables.protocols import Case
+from dipedge.clips.clip_presets import clip_preset
 from dipedge.engines import engine_for
 from dipedge.presets import preset
 from dipedge.priors import pixels
@@ -99,6 +100,37 @@ class Stream(Fit):
             return answer_of(results + [session.push(frame) for frame in further])
 
 
+class Clip(Fit):
+    """All frames of a clip together, by ``de.restore_video``; None as the prior is PIP's with time."""
+
+    def engine(self, name: str, case_task: Any, quality: str, regime: str | None) -> str:
+        chosen = clip_preset(case_task, self.prior, quality, self.options.get("steps"))
+        return engine_for(self.only or name, chosen.prior, case_task).name
+
+    def run(self, case: Case, settings: Settings, progress: Progress) -> Answer:
+        found = de.restore_video(
+            case.degraded,
+            case.task,
+            prior=self.prior,
+            engine=settings.engine,
+            quality=settings.quality,
+            steps=self.options.get("steps") if settings.steps is None else settings.steps,
+            precision=settings.precision,
+            seed=settings.seed,
+            threads=settings.threads,
+            progress=progress,
+        )
+        device = found.device
+        return Answer(
+            image=np.asarray(found.frames),
+            seconds=found.seconds,
+            steps=found.steps,
+            reason=found.reason.value,
+            machine=device.get("device", ""),
+            isa=device.get("isa", ""),
+        )
+
+
 def answer_of(results: list[de.FitResult], stack: bool = True) -> Answer:
     """Of a clip's frames; steps and seconds are sums."""
     device = results[-1].device
@@ -137,14 +169,22 @@ INPAINTING = (
 )
 
 
+def clips_of(priors: list[str]) -> list[Clip]:
+    """Fits of whole clips: ours, and the one the PIP paper compares with."""
+    both = {"pip": Clip("PIP clip", None), "dip": Clip("3D-DIP", "dip3d", only="torch")}
+    return [fit for name, fit in both.items() if name in priors]
+
+
 def methods_of(table: str, priors: list[str]) -> list[Method]:
     """The columns of a table, ours first."""
     if table == "video":
         return [
+            *clips_of(priors),
             *(PerFrame(f"{name.upper()} per frame", name) for name in priors),
             *(Stream(f"{name.upper()} stream", name, {"average": STREAM_AVERAGE}) for name in priors),
             *(baselines.per_frame(one) for one in DENOISING),
             Baseline("NLM over 5 frames", baselines.nonlocal_means_over_frames, "cv2"),
+            Baseline("BM4D", baselines.block_matching_over_frames, "bm4d"),
         ]
     ours = [Fit(name.upper(), name) for name in priors]
     others = {

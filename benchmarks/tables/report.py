@@ -10,6 +10,7 @@ SCORES = {
     "psnr_y": "PSNR of luma, dB",
     "psnr_holes": "PSNR where nothing was known, dB",
     "ssim3d": "3D-SSIM",
+    "flicker": "Flicker, of 255",
 }
 
 

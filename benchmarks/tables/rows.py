@@ -29,6 +29,7 @@ class Row:
         steps_asked: of ``--steps``.
         width, height: of the answer.
         psnr, psnr_y, psnr_holes, ssim3d: dB over all channels; of luma; where nothing was known; of 1.
+        flicker: in units of 1/255 of white; less is better.
         machine: the processor, or the GPU for fits made there.
         load: of the machine over the minute before the cell was finished.
     """
@@ -51,6 +52,7 @@ class Row:
     psnr_y: str = ""
     psnr_holes: str = ""
     ssim3d: str = ""
+    flicker: str = ""
     steps: str = ""
     seconds: str = ""
     reason: str = ""

@@ -9,8 +9,7 @@ import numpy as np
 import dipedge as de
 from benchmarks.tables import pictures
 from benchmarks.tables.protocols import Case, Protocol
-
-WINDOW = 7  # frames, rows and columns of 3D-SSIM
+from dipedge.metrics import SIDE_3D, flicker, ssim3d
 
 
 class Video(Protocol):
@@ -21,10 +20,14 @@ class Video(Protocol):
     notes = (
         "Noise: numpy's legacy generator, seed 0, drawn frame after frame, clipped. Frames cropped at their "
         "centre to multiples of 32. PSNR: mean over frames, all channels.",
-        f"3D-SSIM: scikit-image's SSIM over [frame, row, column] with a window of {WINDOW} a side; it is not "
-        "published which was taken.",
-        "Ours here are fits frame by frame, and streams: the first frame from scratch, every further one "
-        "from the weights of the last. One net for a whole clip, as published, is not among them yet.",
+        "3D-SSIM (`dipedge.metrics.ssim3d`): SSIM over [frame, row, column] with a window of 7 a side, as "
+        "scikit-image has it; it is not published which was taken.",
+        "Flicker (`dipedge.metrics.flicker`): root mean square of the change of the error from frame to "
+        "frame; less is better. The noise that was added has about 35.",
+        "PIP clip: one network for the whole clip (`de.restore_video`). 3D-DIP: the PIP paper's baseline, "
+        "an hourglass of 3x3x3 convolutions. Per frame: every frame by itself. Stream: the first frame from "
+        "scratch, every further one from the weights of the last.",
+        "BM4D, BM3D and NLM are told the true sigma; ours is not.",
     )
 
     def __init__(self, frames: int) -> None:
@@ -42,14 +45,10 @@ class Video(Protocol):
 
     def scores(self, case: Case, answer: np.ndarray) -> dict[str, float]:
         pairs = zip(answer, case.clean, strict=True)
+        answer = np.clip(answer, 0, 1)
         scores = {"psnr": float(np.mean([pictures.psnr(frame, clean) for frame, clean in pairs]))}
-        if len(answer) >= WINDOW:
-            scores["ssim3d"] = ssim3d(np.clip(answer, 0, 1), case.clean)
+        if len(answer) >= SIDE_3D:
+            scores["ssim3d"] = ssim3d(answer, case.clean)
+        if len(answer) > 1:
+            scores["flicker"] = flicker(answer, case.clean)
         return scores
-
-
-def ssim3d(clip: np.ndarray, reference: np.ndarray) -> float:
-    """Structural similarity over frames, rows and columns; both float [T, H, W, C] in [0, 1], T >= 7."""
-    from skimage.metrics import structural_similarity
-
-    return float(structural_similarity(clip, reference, win_size=WINDOW, data_range=1.0, channel_axis=-1))

@@ -20,6 +20,7 @@ from dipedge.cli.invert import invert
 from dipedge.cli.options import restoring
 from dipedge.cli.restoring import INTERRUPTED
 from dipedge.cli.text import text
+from dipedge.cli.video import video
 from dipedge.errors import DipedgeError, EngineFallbackWarning
 from dipedge.tasks import Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
 
@@ -92,6 +93,7 @@ app.command()(invert)
 app.command()(activate)
 app.command()(dehaze)
 app.command()(text)
+app.add_typer(video, name="video")
 
 
 @app.command()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from dipedge.optimisers import Adam, Optimiser
 from dipedge.priors import Prior
 from dipedge.tasks import Task
 from dipedge.views import View
+
+if TYPE_CHECKING:
+    import torch
 
 State = dict[str, np.ndarray]
 
@@ -39,7 +42,7 @@ class Settings:
         frames: how many frames of one height are stacked, one below the other, in the estimate [F*H, W, C]
             and in target and mask. Nothing looks from one frame into the next; batch norms take their
             statistics over all of them. For hourglasses whose layers are all pointwise, fed with
-            ``Fourier`` or ``SpaceTime`` features.
+            ``Fourier`` or ``SpaceTime`` features; and for ``Hourglass3d``, whose convolutions do look there.
         warped: whether views may be more than shifts. z is then kept in memory, so a step takes longer.
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
     """
@@ -74,9 +77,15 @@ class Program(Protocol):
     steps_done: int
     complete: bool  # whether the last step computed the whole output; see Settings.subsample
     look_every: int  # steps it likes to run between two looks at it; 1 where a look costs nothing
+    # The torch device where ``set_target`` takes, and ``estimate_tensor`` gives, tensors without a trip to
+    # the host. Engines without PyTorch have neither; what asks takes a missing attribute as None.
+    tensor_device: str | None
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
-        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known."""
+        """Takes a new frame [h, w, C]; weights, optimiser and average go on. mask [H, W], 1 = known.
+
+        Where ``tensor_device`` is not None, ``target`` may be a torch tensor on any device.
+        """
 
     def set_input(self, z: np.ndarray) -> None:
         """Replaces z (before perturbation), [H, W, channels]."""
@@ -131,6 +140,9 @@ class Program(Protocol):
 
     def estimate(self, averaged: bool = True) -> np.ndarray:
         """A copy [H, W, C] of the running average, or of the last step's raw output."""
+
+    def estimate_tensor(self, averaged: bool = True) -> torch.Tensor:
+        """As ``estimate``, float32 on ``tensor_device``; only where that is not None."""
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]; for stopping statistics."""

@@ -53,7 +53,7 @@ def checked_target(
     Args:
         task: the program's.
         shape: of the estimate, [H, W, C].
-        target: the new target.
+        target: the new target; of engines that compute with PyTorch it may be a tensor.
         mask: nonzero = known; may be left out once one has been set.
         has_mask: whether one has been set.
         frames: that estimate, target and mask are stacked of.
@@ -61,12 +61,13 @@ def checked_target(
     Raises:
         InputError: another shape than the program's, a missing mask, or one the task does not use.
     """
-    target, needed = np.asarray(target), target_shape(task, shape, frames)
+    target = target if hasattr(target, "shape") else np.asarray(target)  # a tensor stays one
+    needed = target_shape(task, shape, frames)
     if task.data_term.kind == "outer":  # what the fit is compared with is the task's own business
         fits = target.ndim == 3 and tuple(task.estimate_shape(target.shape)) == tuple(shape)
         needed = target.shape if fits else needed
-    if target.shape != needed:
-        raise InputError(f"target has shape {target.shape}; this fit needs {needed}")
+    if tuple(target.shape) != needed:
+        raise InputError(f"target has shape {tuple(target.shape)}; this fit needs {needed}")
     if mask is None:
         if task.data_term.kind == "mask" and not has_mask:
             raise InputError(f"no mask was given; task {task.name!r} needs one")

@@ -16,6 +16,7 @@ from dipedge.engines.initial import (
     view_features,
     view_positions,
 )
+from dipedge.engines.torch_border import picture
 from dipedge.errors import InputError
 from dipedge.kernels.fourier_mlp.reference import features_at
 from dipedge.priors import Fourier, GivenImage, Noise, Prior
@@ -23,13 +24,6 @@ from dipedge.views import View
 
 # Keeps the perturbation's generator off the stream the weights came from.
 PERTURBATION_STREAM = 0x5EED
-
-
-def picture(values: np.ndarray, frames: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """[F*H, W, C] -> [F, C, H, W]: stacked frames are a batch here, so nothing looks across their edges."""
-    values = np.asarray(values)
-    values = np.moveaxis(values.reshape(frames, -1, *values.shape[1:]), 3, 1)
-    return torch.tensor(values, dtype=dtype, device=device).contiguous()
 
 
 class TorchInput:

@@ -11,41 +11,42 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from dipedge.engines.torch_hourglass3d import convolve3d
 from dipedge.engines.torch_pixels import pixels, total_variation
 from dipedge.engines.torch_resnet import resnet
 from dipedge.engines.torch_unet import unet
-from dipedge.kernels.conv_norm_act.reference import conv_norm_act, convolve, norm_act
+from dipedge.kernels.conv_norm_act.reference import convolve, norm_act
 from dipedge.kernels.lanczos_conv.reference import conv_decimate
 from dipedge.kernels.pool import reference as pool
 from dipedge.kernels.residual_loss.reference import head
 from dipedge.kernels.upsample_merge.reference import upsample_merge
-from dipedge.priors import Hourglass, Network, Pixels, ResNet, UNet
+from dipedge.priors import Hourglass, Hourglass3d, Network, Pixels, ResNet, UNet
 
 Parameters = Mapping[str, Tensor]
 
 
+def _convolved(network: Hourglass, parameters: Parameters, name: str, x: Tensor, stride: int = 1) -> Tensor:
+    """A convolution; its weights [O, I, k, k(, k)] say whether it looks across frames."""
+    weight, bias = parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
+    if weight.ndim == 5:
+        return convolve3d(x, weight, bias, stride)
+    return convolve(x, weight, bias, stride, network.padding)
+
+
 def _block(network: Hourglass, parameters: Parameters, name: str, x: Tensor) -> Tensor:
     """Convolution that keeps the size, BN, LeakyReLU."""
-    return conv_norm_act(
-        x,
-        parameters[f"{name}.conv.weight"],
-        parameters[f"{name}.conv.bias"],
-        parameters[f"{name}.bn.weight"],
-        parameters[f"{name}.bn.bias"],
-        padding=network.padding,
-        eps=network.bn_eps,
-        slope=network.slope,
-    )
+    gamma, beta = parameters[f"{name}.bn.weight"], parameters[f"{name}.bn.bias"]
+    return norm_act(_convolved(network, parameters, name, x), gamma, beta, network.bn_eps, network.slope)
 
 
 def _down(network: Hourglass, parameters: Parameters, name: str, x: Tensor) -> Tensor:
     """Convolution and decimation by 2, to ceil(n / 2) per side, then BN, LeakyReLU."""
-    weight, bias = parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
     if network.downsample == "stride":
-        x = convolve(x, weight, bias, 2, network.padding)
+        x = _convolved(network, parameters, name, x, 2)
     elif network.downsample == "max":
-        x = pool.largest(convolve(x, weight, bias, 1, network.padding))
+        x = pool.largest(_convolved(network, parameters, name, x))
     else:
+        weight, bias = parameters[f"{name}.conv.weight"], parameters[f"{name}.conv.bias"]
         lobes = {"avg": 0, "lanczos2": 2, "lanczos3": 3}[network.downsample]
         x = conv_decimate(x, weight, bias, 2, lobes, network.padding)
     gamma, beta = parameters[f"{name}.bn.weight"], parameters[f"{name}.bn.bias"]
@@ -104,10 +105,19 @@ def hourglass(network: Hourglass, parameters: Parameters, z: Tensor, places: Pla
     return head(activations, parameters["head.conv.weight"], parameters["head.conv.bias"], network.sigmoid)
 
 
+def hourglass3d(network: Hourglass3d, parameters: Parameters, z: Tensor) -> Tensor:
+    """The estimate of a clip, as ``hourglass``, of frames that lie in the batch dimension."""
+    activations = _level(network.space, parameters, 0, z)
+    weight, bias = parameters["head.conv.weight"][:, :, 0], parameters["head.conv.bias"]
+    return head(activations, weight, bias, network.space.sigmoid)
+
+
 def network_output(
     network: Network, parameters: Parameters, z: Tensor, places: Places | None = None
 ) -> Tensor:
-    """The estimate of any network, [1, image channels, H, W]; ``places`` are for the hourglass only."""
+    """The estimate of any network, [F, image channels, H, W]; ``places`` are for the hourglass only."""
+    if isinstance(network, Hourglass3d):
+        return hourglass3d(network, parameters, z)
     if isinstance(network, UNet):
         return unet(network, parameters, z)
     if isinstance(network, ResNet):

@@ -11,7 +11,8 @@ from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import checked_target, views_of
 from dipedge.engines.initial import initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
-from dipedge.engines.torch_input import TorchInput, picture
+from dipedge.engines.torch_border import TorchBorder
+from dipedge.engines.torch_input import TorchInput
 from dipedge.engines.torch_memory import memory_errors
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
 from dipedge.engines.torch_optimiser import torch_optimiser
@@ -25,7 +26,7 @@ from dipedge.views import View
 PRECISIONS = {"auto": torch.float32, "fp32": torch.float32, "fp64": torch.float64}
 
 
-class TorchProgram:
+class TorchProgram(TorchBorder):
     """One fit on the torch engine; see ``base.Program`` for what every method promises.
 
     In precision "fp64" every array that comes out is float64.
@@ -76,18 +77,6 @@ class TorchProgram:
 
     # Arrays in and out ------------------------------------------------------------------------------
 
-    def _tensor(self, values: np.ndarray) -> torch.Tensor:
-        return torch.tensor(values, dtype=self._dtype, device=self._device)
-
-    def _picture(self, values: np.ndarray) -> torch.Tensor:
-        """[F*H, W, C] -> [F, C, H, W]."""
-        return picture(values, self._settings.frames, self._dtype, self._device)
-
-    @staticmethod
-    def _array(picture: torch.Tensor) -> np.ndarray:
-        """[F, C, H, W] -> a C-contiguous copy [F*H, W, C]."""
-        return np.array(picture.detach().permute(0, 2, 3, 1).flatten(0, 1).cpu().numpy(), order="C")
-
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
 
@@ -122,6 +111,9 @@ class TorchProgram:
         """This step's z [F, channels, H, W]."""
         return self._source.make(self._parameters.get("encoding.frequencies"), perturb)
 
+    def _network(self, z: torch.Tensor, places: Places | None = None) -> torch.Tensor:
+        return network_output(self._prior.network, self._parameters, z, places)
+
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
             raise InputError("no target was set; hand one over with set_target first")
@@ -148,11 +140,7 @@ class TorchProgram:
         whole = before.clone()
         for other in (1, 2, 3, 0) if complete else (0,):  # what was just seen comes last
             rows, columns = self._places(other)
-            part = (
-                output
-                if other == 0
-                else network_output(self._prior.network, self._parameters, z, (rows, columns))
-            )
+            part = output if other == 0 else self._network(z, (rows, columns))
             whole[:, :, rows[:, None], columns] = part.detach()
         return whole
 
@@ -162,7 +150,7 @@ class TorchProgram:
             for _ in range(count):
                 self._disturb_weights()
                 z, places = self._input(perturb=True), self._places()
-                output = network_output(self._prior.network, self._parameters, z, places)
+                output = self._network(z, places)
                 loss = self._data_term(output, places)
                 ends_cycle = places is not None and completes(self.steps_done)
                 self._complete = places is None or ends_cycle or self._new_target
@@ -182,7 +170,7 @@ class TorchProgram:
         if self._prior.weight_noise == 0:
             return
         for weights in self._parameters.values():
-            if weights.ndim == 4 and weights.numel() > 1:
+            if weights.ndim > 1 and weights.numel() > 1:
                 noise = torch.empty_like(weights).normal_(generator=self._generator)
                 weights += noise * (self._prior.weight_noise * weights.std())
 
@@ -193,7 +181,7 @@ class TorchProgram:
         with memory_errors():
             self._disturb_weights()
             z = self._input(perturb=True)
-            self._begun = network_output(self._prior.network, self._parameters, z)
+            self._begun = self._network(z)
         return self._array(self._begun)
 
     def backward(self, gradient: np.ndarray, loss: float) -> None:
@@ -226,7 +214,7 @@ class TorchProgram:
                 z = z if z.requires_grad else z.clone().requires_grad_()
                 sources.append(z)
             places = self._places()
-            output = network_output(self._prior.network, self._parameters, z, places)
+            output = self._network(z, places)
             loss = with_penalty(self._prior.network, output, self._data_term(output, places))
             found = torch.autograd.grad(loss, sources, materialize_grads=True)  # Pixels have no z
             gradients = {
@@ -253,11 +241,6 @@ class TorchProgram:
     def losses(self, count: int) -> list[float]:
         """The last step's alone: the reference is looked at after every step, as published code is."""
         return [self.loss()]
-
-    def estimate(self, averaged: bool = True) -> np.ndarray:
-        """The running average, or the last raw output, [H, W, C]."""
-        output = self._last_output()
-        return self._array(self._average if averaged and self._average is not None else output)
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""

@@ -68,8 +68,15 @@ class TritonProgram:
 
     # Arrays in --------------------------------------------------------------------------------------
 
-    def _on_device(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values, np.float32)).to(self._fits.device)
+    @property
+    def tensor_device(self) -> str:
+        """Where ``set_target`` takes and ``estimate_tensor`` gives tensors."""
+        return str(self._fits.device)
+
+    def _on_device(self, values: np.ndarray | torch.Tensor) -> torch.Tensor:
+        if isinstance(values, torch.Tensor):
+            return values.to(self._fits.device, torch.float32)
+        return torch.tensor(np.ascontiguousarray(values, np.float32), device=self._fits.device)
 
     def set_target(self, target: np.ndarray, mask: np.ndarray | None = None) -> None:
         """Takes a new frame; a mask may be left out once one has been set.
@@ -145,6 +152,13 @@ class TritonProgram:
         term = self._fits.term
         picture = term.average if averaged and self._fits.averaging else term.output
         return picture[self._fit].cpu().numpy().copy()
+
+    def estimate_tensor(self, averaged: bool = True) -> torch.Tensor:
+        """As ``estimate``; the copy stays on the device, and nothing waits for it."""
+        self._check_begun()
+        term = self._fits.term
+        picture = term.average if averaged and self._fits.averaging else term.output
+        return picture[self._fit].detach().to(torch.float32, copy=True)
 
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""

@@ -9,7 +9,7 @@ And when the camera moves, earlier outputs show other places: ``moved`` brings t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -109,11 +109,12 @@ class StreamCourse(Course):
         if self.young is not None:
             self.young.look(program)
 
-    def estimate(self, program: Program) -> np.ndarray:
+    def estimate(self, program: Program, as_tensor: bool = False) -> Any:
         if self.young is not None:
             self.young.settle(program)
-        estimate = super().estimate(program)
-        return estimate if self.memory is None else self.memory.answer(estimate)
+        if self.memory is None:
+            return super().estimate(program, as_tensor)
+        return self.memory.answer(super().estimate(program))
 
     def result(
         self, given: Given, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None

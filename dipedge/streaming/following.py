@@ -67,7 +67,8 @@ class Following:
 
     Attributes:
         view: of the last frame, in pixels of the estimate.
-        frame: the last one, float32 [H, W, C]; None before the first. A copy: cameras use buffers again.
+        frame: the last one, float32 [H, W, C]; None before the first. Not the
+            caller's own array: cameras use buffers again.
     """
 
     def __init__(self, kind: str | None, scale: int = 1) -> None:
@@ -88,17 +89,17 @@ class Following:
         self.view, self.frame = View(), None
         self._fresh = program.state() if self.is_on else None
 
-    def take(self, frame: np.ndarray, view: View) -> None:
+    def take(self, frame: np.ndarray | None, view: View) -> None:
         """Takes a frame whose view is known: a first one, or one of a saved stream."""
         self.view, self._knows_frame = view, False
         if self.is_on:
-            self.frame = np.array(frame)
+            self.frame = _own(frame)
 
-    def next(self, frame: np.ndarray, given: View | None, program: Program) -> Move:
+    def next(self, frame: np.ndarray | None, given: View | None, program: Program) -> Move:
         """Where the next frame lies: moves the program's view there, or sets it back at a cut.
 
         Args:
-            frame: float32 [H, W, C].
+            frame: float32 [H, W, C]; None where frames are not compared.
             given: its motion, if the user knows it (in pixels of the frame, to the frame before).
             program: the session's.
 
@@ -117,7 +118,7 @@ class Following:
         self.view = View() if move.cut else self.view.after(move.motion)
         if self.is_on:
             self._knows_frame = given is None
-            self.frame = np.array(frame)
+            self.frame = _own(frame)
         return move
 
     def _estimated(self, frame: np.ndarray) -> Move:
@@ -126,6 +127,11 @@ class Following:
             self._estimator.next(self.frame)
         found = self._estimator.next(frame)
         return Move(enlarged(found.view, self._scale), found.cut)
+
+
+def _own(frame: np.ndarray) -> np.ndarray:
+    """A frame to keep: what was converted is ours, what was not is the caller's (``Picture.pixels``)."""
+    return frame if frame.flags.writeable else frame.copy()
 
 
 def enlarged(view: View, scale: int) -> View:

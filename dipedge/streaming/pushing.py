@@ -22,6 +22,7 @@ from dipedge.streaming.following import Move, has_coordinates
 from dipedge.streaming.pace import Pace, Paced
 from dipedge.streaming.scene_memory import SceneMemory
 from dipedge.tasks import Denoise
+from dipedge.tensors import on_host
 from dipedge.views import View
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Pusher:
         if self._memory is None:
             return target
         session = self._session
-        target = self._memory.take(target, session._noise(target))
+        target = self._memory.take(on_host(target), session._noise(target))
         session._program.set_target(target)
         return target
 
@@ -86,7 +87,8 @@ class Pusher:
         else:
             given = Given(session.task, read_picture(frame, "frame"), session._mask)
             self._check_size(given)
-            move = session._following.next(given.picture.pixels, motion, session._program)
+            seen = given.hold() if session._following.is_on else None
+            move = session._following.next(seen, motion, session._program)
             if move.cut:
                 self.begin(usual, new_program=False)
             elif usual:

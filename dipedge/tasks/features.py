@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dipedge.errors import InputError
+from dipedge.resizing import resized
 from dipedge.tasks.base import Answer, BaseTask, DataTerm
-from dipedge.tasks.resizing import centre_of_shape, resized
 
 # What torchvision's and nearly everybody's ImageNet networks expect: RGB in [0, 1], less this, over that.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -152,7 +152,7 @@ class InvertFeatures(_Looking):
         sides = self._sides()
         if sides is None or sides == pixels.shape[:2]:
             return pixels
-        return resized(centre_of_shape(pixels, *sides), *sides)
+        return resized(_centre_of_shape(pixels, *sides), *sides, "bilinear")
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,3 +201,11 @@ class MaximizeActivation(_Looking):
 
     def blank(self) -> np.ndarray:
         return np.zeros((*self._sides(), len(self.mean)), np.float32)
+
+
+def _centre_of_shape(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The largest window of [H, W, C] around the centre whose sides are as ``height`` to ``width``."""
+    scale = min(pixels.shape[0] / height, pixels.shape[1] / width)
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (pixels.shape[0] - rows) // 2, (pixels.shape[1] - columns) // 2
+    return pixels[top : top + rows, left : left + columns]
