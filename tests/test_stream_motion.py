@@ -82,6 +82,13 @@ def test_results_say_where_their_frames_lie(follower):
         assert not one.scene_cut
         dx, dy = one.view.matrix[2], one.view.matrix[5]
         assert (dx, dy) == pytest.approx((2 * k, k), abs=0.3)
+    # The network is fitted where the scene's memory lies, which moves by whole pixels alone.
+    np.testing.assert_array_equal(session.state()["views"], [found[-1].view.numbers().round()])
+
+
+def test_a_session_without_memory_is_fitted_where_its_frames_lie(follower):
+    session = follower(memory=False)
+    found = list(session.stream(pan(5), steps=3))
     np.testing.assert_array_equal(session.state()["views"], [found[-1].view.numbers()])
 
 
@@ -264,7 +271,7 @@ def test_a_moved_picture_is_the_scene_at_the_moved_places(turned):
 
 
 def test_the_average_moves_with_the_camera(follower):
-    session = follower(stop=de.MaxSteps(30), average=0.999)
+    session = follower(stop=de.MaxSteps(30), average=0.999, memory=False)
     frames = pan(2)
     before = session.fit(frames[0]).image
     result = session.push(frames[1], steps=1, motion=de.View.shift(2, 1))
