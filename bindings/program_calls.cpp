@@ -48,6 +48,9 @@ EncodingSpec encoding_of(const Options& from) {
     spec.channels = from.get<int>("encoding.channels");
     spec.frequencies = from.get<std::vector<double>>("encoding.frequencies");
     spec.learned = from.get<bool>("encoding.learned");
+    spec.times = from.get<std::vector<double>>("encoding.times", {});
+    spec.warped = from.get<bool>("encoding.warped", false);
+    spec.frames = from.get<int>("frames", 1);
     spec.perturbation = from.get<float>("encoding.perturbation");
     spec.perturb_frequencies = from.get<bool>("encoding.perturb_frequencies");
     return spec;
@@ -163,9 +166,13 @@ void set_input(Program& program, const FloatArray& z) {
 }
 
 void set_views(Program& program, const std::vector<double>& views) {
-    if (views.size() != 7) throw std::invalid_argument("a view has 7 numbers");
-    const double* v = views.data();
-    program.encoding().set_view({v[0], v[1], v[2], v[3], v[4], v[5], v[6]});
+    if (views.size() % 7) throw std::invalid_argument("a view has 7 numbers");
+    std::vector<View> found;
+    for (size_t i = 0; i < views.size(); i += 7) {
+        const double* v = views.data() + i;
+        found.push_back({v[0], v[1], v[2], v[3], v[4], v[5], v[6]});
+    }
+    program.encoding().set_views(found);
     program.forget_forward();
 }
 

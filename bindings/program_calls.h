@@ -28,7 +28,7 @@ void set_input(Program& program, const FloatArray& z);
 FloatArray get_input(Program& program);
 FloatArray input_gradient(Program& program);
 
-// Where the frame's pixels lie in the scene: a b c d e f and the time of a View.
+// Where the pixels of each frame lie in the scene: a b c d e f and the time of a View.
 void set_views(Program& program, const std::vector<double>& views);
 
 // The two halves of a step, or of an evaluation where `perturb` is false: from the weights to the output, and from

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
-    from dipedge import encoders, models
+    from dipedge import encoders, models, pixel_formats
     from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         Pixels,
         Prior,
         ResNet,
+        SpaceTime,
         UNet,
         dip,
         dip3d,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
         pixels,
         resnet,
         unet,
+        video_pip,
     )
     from dipedge.report_page import write_report
     from dipedge.result import FitResult, FittedMember, FittedTile, Step, StopReason
@@ -74,7 +76,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
-    "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge": ("encoders", "models", "pixel_formats"),  # modules that are public as a whole
     "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
@@ -103,6 +105,7 @@ _HOMES = {
         "Pixels",
         "Prior",
         "ResNet",
+        "SpaceTime",
         "UNet",
         "dip",
         "dip3d",
@@ -110,6 +113,7 @@ _HOMES = {
         "pixels",
         "resnet",
         "unet",
+        "video_pip",
     ),
     "dipedge.report_page": ("write_report",),
     "dipedge.result": ("FitResult", "FittedMember", "FittedTile", "Step", "StopReason"),
@@ -180,6 +184,7 @@ __all__ = [
     "RemoveJpeg",
     "ResNet",
     "Session",
+    "SpaceTime",
     "Step",
     "StopReason",
     "Stream",
@@ -200,6 +205,7 @@ __all__ = [
     "get_engine",
     "models",
     "pip",
+    "pixel_formats",
     "pixels",
     "preset",
     "psnr",
@@ -210,6 +216,7 @@ __all__ = [
     "ssim",
     "ssim3d",
     "unet",
+    "video_pip",
     "write_report",
 ]
 

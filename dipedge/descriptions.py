@@ -21,6 +21,7 @@ from dipedge.priors import (
     NoInput,
     Noise,
     Prior,
+    SpaceTime,
 )
 from dipedge.stopping import AllOf, AnyOf, Deadline, Discrepancy, MaxSteps, NoiseFloor, Rule
 from dipedge.tasks import Dehaze, Denoise, Enhance, FlashNoFlash, Inpaint, RemoveJpeg, SuperResolve
@@ -29,7 +30,7 @@ from dipedge.variance import VarianceWindow
 
 _TASKS = (Denoise, RemoveJpeg, SuperResolve, Inpaint, Enhance, FlashNoFlash, Dehaze)
 _NETWORKS = (Hourglass, Hourglass3d, Level, UNet, ResNet, Pixels)
-_PRIORS = (Prior, HazePriors, *_NETWORKS, Noise, Meshgrid, GivenImage, Fourier, NoInput)
+_PRIORS = (Prior, HazePriors, *_NETWORKS, Noise, Meshgrid, GivenImage, Fourier, SpaceTime, NoInput)
 _RULES = (MaxSteps, Deadline, Discrepancy, NoiseFloor, VarianceWindow, AnyOf, AllOf)
 KINDS = {kind.__name__: kind for kind in (*_TASKS, *_PRIORS, *_RULES, Adam, Muon, Tiles)}
 # What a field may hold, by its annotation; words (Literal) are checked by the descriptions themselves.

@@ -76,13 +76,45 @@ class Fourier:
 
 
 @dataclass(frozen=True)
+class SpaceTime(Fourier):
+    """Fourier features of a pixel's coordinates and of its frame's time (PIP's video prior, published code).
+
+    The channels of ``Fourier``, then [cos(t g_k) for all k, sin(t g_k)]: g_k = ``base**(k/(times-1))``,
+    k = 0..times-1, from 1 to the base that the frequencies of space are powers of, and t in [0, 1] is the
+    time of the frame's ``View``: (i+1)/N for frame i of N.
+
+    Args:
+        count: number of frequencies of space; 4*count channels.
+        highest: the highest of these.
+        learned: whether the frequencies of space are fitted with the net; those of time never are.
+        times: number of frequencies of time; 2*times channels more.
+    """
+
+    times: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.times <= 64:
+            raise InputError(f"times is {self.times}; features of time need 1 to 64 frequencies")
+
+    @property
+    def channels(self) -> int:
+        return 4 * self.count + 2 * self.times
+
+    def time_frequencies(self) -> tuple[float, ...]:
+        """The ``times`` frequencies of time, ascending, in radians per clip."""
+        base = self.highest ** (1 / (self.count - 1))
+        return tuple(base ** (k / max(self.times - 1, 1)) for k in range(self.times))
+
+
+@dataclass(frozen=True)
 class NoInput:
     """There is no z: ``Pixels`` are looked at by nothing and look at nothing."""
 
     channels: int = field(default=0, init=False)
 
 
-Encoding = Noise | Meshgrid | GivenImage | Fourier | NoInput
+Encoding = Noise | Meshgrid | GivenImage | Fourier | SpaceTime | NoInput
 
 
 @dataclass(frozen=True)
@@ -135,6 +167,24 @@ class Prior:
             return "the largest level's layers are not pointwise"
         if not isinstance(self.encoding, Fourier) or (self.perturbation > 0 and self.perturb == "input"):
             return "its input is not made of unperturbed Fourier features"
+        return None
+
+    def why_not_stacked(self) -> str | None:
+        """None where no layer looks at a pixel's neighbours, so that frames can be stacked; else what does.
+
+        ``Hourglass3d`` looks, and knows what a frame is.
+        """
+        if isinstance(self.network, Hourglass3d):
+            return None
+        if not isinstance(self.network, Hourglass):
+            return "its network is not an hourglass"
+        if any(
+            level.kernel_up != 1 or level.kernel_down != 1 or (level.skip and level.kernel_skip != 1)
+            for level in self.network.levels
+        ):
+            return "its layers are not all pointwise"
+        if not isinstance(self.encoding, Fourier):
+            return "its input is not made of Fourier features"
         return None
 
     def parameter_shapes(self, out_channels: int = 3, size: tuple[int, int] | None = None) -> Shapes:
@@ -234,6 +284,15 @@ def dip3d() -> Prior:
     See ``Hourglass3d``. Only the torch engine has it.
     """
     return Prior(Noise(32), Hourglass3d(), name="dip3d")
+
+
+def video_pip() -> Prior:
+    """PIP's prior of a clip: six levels of 256 channels, skip 8, all 1x1, features of space and time.
+
+    1,565,043 parameters for a clip in colour, of any length. Published as "video denoise" and "video SR".
+    """
+    level = Level(256, 256, 8, kernel_down=1, kernel_up=1)
+    return Prior(SpaceTime(), Hourglass(levels=(level,) * 6), name="video_pip")
 
 
 def unet() -> Prior:

@@ -88,6 +88,8 @@ def library() -> ctypes.CDLL:
         getattr(loaded, f"dipedge_{name}").argtypes = (pointer,)
     for name in ("push", "read"):
         getattr(loaded, f"dipedge_{name}").argtypes = (pointer, pointer, ctypes.c_int, size)
+    moved = (pointer, pointer, ctypes.c_int, size, ctypes.c_double, ctypes.c_double)
+    loaded.dipedge_push_moved.argtypes = moved
     loaded.dipedge_set_mask.argtypes = (pointer, pointer, size)
     loaded.dipedge_set_stop.argtypes = (pointer, ctypes.c_int64, ctypes.c_double)
     loaded.dipedge_answer_size.argtypes = (pointer, *(pointer,) * 3)
@@ -152,6 +154,11 @@ class CSession:
         frame = np.ascontiguousarray(frame)
         code = TYPES.index(frame.dtype.type)
         self.check(self.lib.dipedge_push(self.handle, frame.ctypes.data, code, 0))
+
+    def push_moved(self, frame: np.ndarray, dx: float, dy: float) -> None:
+        frame = np.ascontiguousarray(frame)
+        code = TYPES.index(frame.dtype.type)
+        self.check(self.lib.dipedge_push_moved(self.handle, frame.ctypes.data, code, 0, dx, dy))
 
     def read(self, dtype: type) -> np.ndarray:
         """The answer [H, W, C], in an array that was filled with another value before."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from unittest.mock import patch
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from dipedge.engines import get_engine
 from dipedge.engines.base import Engine, Evaluation, Program, Settings
 from dipedge.networks import DOWNSAMPLINGS, PADDINGS, UPSAMPLINGS
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior
+from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, SpaceTime
 from dipedge.tasks import Denoise, Inpaint, SuperResolve, Task
 from dipedge.views import View
 from tests.tolerance import size
@@ -84,7 +85,29 @@ def configurations() -> Iterator[tuple[str, Configuration]]:
     yield "subsampled, mask, two tiles", of(Fourier(4), POINTWISE[:2], task, (5, 401, 3), **bare)
 
 
+def scenes() -> Iterator[tuple[str, Configuration]]:
+    """What frames can be stacked in, at the size of a frame: features of space and time, pointwise layers."""
+    in_time = SpaceTime(4, times=3)
+    yield "space and time", of(in_time, POINTWISE, shape=(13, 18, 3))
+    yield "learned space", of(SpaceTime(4, 16.0, True, times=2), POINTWISE, shape=(11, 22, 3))
+    for down in ("avg", "max", "lanczos2", "lanczos3"):
+        yield f"{down} in time", of(SpaceTime(4, 16.0, True), POINTWISE, shape=(15, 22, 3), downsample=down)
+    yield "mask, nearest", of(Fourier(4), POINTWISE, Inpaint(None), (9, 14, 3), upsample="nearest")
+    yield "decimation by 2 of odd frames", of(Fourier(4), POINTWISE[:2], SuperResolve(2), (13, 15, 3))
+    yield "decimation by 3 of odd frames", of(in_time, POINTWISE[:2], SuperResolve(3), (13, 10, 1))
+    noisy, task, shape = of(SpaceTime(4, 16.0, True, times=3), POINTWISE, shape=(13, 18, 3))
+    yield "noise on z", (replace(noisy, perturbation=0.03), task, shape)
+    yield "frames of a row", of(in_time, POINTWISE[:2], shape=(1, 20, 3))
+    yield "frames over tiles", of(SpaceTime(3, times=2), POINTWISE[:2], shape=(5, 230, 3))
+    yield "without skips", of(in_time, (Level(16, 16, 0, 1, 1),) * 2, shape=(10, 12, 3))
+    for up in UPSAMPLINGS:
+        yield f"subsampled in time, {up}", of(in_time, POINTWISE, shape=(9, 11, 3), upsample=up)
+    learned = SpaceTime(4, 16.0, True, times=2)
+    yield "subsampled, learned, mask", of(learned, POINTWISE, Inpaint(None), (10, 7, 3))
+
+
 CONFIGURATIONS = {**dict(configurations()), **dict(decimations())}
+SCENES = dict(scenes())
 
 
 def prepared(
@@ -98,9 +121,12 @@ def prepared(
     """A program with random norms (with all gammas 1 and betas 0 much would cancel), target, mask and z.
 
     ``make_z`` asks for the gradient by z even of Fourier features, which are not made otherwise where only
-    1x1 layers read them. ``views`` are where its frames lie, if not where they always do.
+    1x1 layers read them. ``views`` are where its frames lie, if not where they always do: of several, so many
+    are stacked.
     """
-    prior, task, shape = CONFIGURATIONS[name]
+    prior, task, (height, width, channels) = (CONFIGURATIONS | SCENES)[name]
+    frames = max(len(views), 1)
+    shape = (frames * height, width, channels)
     threads = 2 if engine == "native" else 1
     settings = Settings(
         seed=seed,
@@ -108,6 +134,8 @@ def prepared(
         threads=threads,
         subsample=name.startswith("subsampled"),
         input_gradient=make_z or not isinstance(prior.encoding, Fourier),
+        frames=frames,
+        warped=not all(view.is_shift for view in views),
     )
     chosen = get_engine(engine) if isinstance(engine, str) else engine
     program = chosen.compile(prior, task, shape, settings)
@@ -120,7 +148,7 @@ def prepared(
         }
     )
     scale = task.data_term.scale
-    target = draws.random((-(-shape[0] // scale), -(-shape[1] // scale), shape[2]), np.float32)
+    target = draws.random((frames * -(-height // scale), -(-width // scale), channels), np.float32)
     mask = draws.random(shape[:2]) > 0.5
     if isinstance(prior.encoding, GivenImage):
         program.set_input(draws.random((*shape[:2], prior.encoding.channels), np.float32))

@@ -21,7 +21,7 @@ from dipedge.engines import engine_for  # noqa: E402
 from dipedge.engines.base import Settings  # noqa: E402
 from dipedge.engines.initial import initial_input, initial_parameters  # noqa: E402
 from dipedge.engines.torch import TorchEngine  # noqa: E402
-from dipedge.engines.torch_hourglass3d import convolve3d, frames_of, stacked  # noqa: E402
+from dipedge.engines.torch_hourglass3d import convolve3d  # noqa: E402
 from tests.conftest import smooth_picture  # noqa: E402
 from tests.module_networks import modules_of  # noqa: E402
 
@@ -84,14 +84,6 @@ def test_outputs_and_gradients_are_those_of_modules_in_float64(network, frames, 
     gradients = [values.grad.numpy() for values in net.parameters()]
     for (name, ours), theirs in zip(found.gradients.items(), [*gradients, as_picture(z.grad)], strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-13, err_msg=name)
-
-
-def test_frames_come_out_of_a_stack_and_back():
-    stack = torch.arange(2 * 6 * 5).view(1, 2, 6, 5)
-    frames = frames_of(stack, 3)
-    assert frames.shape == (3, 2, 2, 5)
-    assert torch.equal(frames[1], stack[0, :, 2:4])
-    assert torch.equal(stacked(frames), stack)
 
 
 def test_a_convolution_repeats_the_first_and_the_last_frame():
@@ -178,9 +170,9 @@ def test_only_the_torch_engine_takes_it():
 
 
 def test_frames_are_refused_where_nothing_could_treat_them_as_frames(tiny_dip):
-    with pytest.raises(de.EngineError, match="frames is 3"):
+    with pytest.raises(de.EngineError, match="layers are not all pointwise"):
         program(tiny_dip)
-    with pytest.raises(de.InputError, match="13 rows are not 3 frames"):
+    with pytest.raises(de.EngineError, match="13 rows is not so many frames"):
         TorchEngine().compile(SMALL, de.Denoise(), (13, 8, 3), Settings(frames=3))
 
 
@@ -206,18 +198,18 @@ def test_a_short_segment_comes_back_the_way_it_went():
 
 
 def test_restore_video_fits_all_frames_of_a_segment_in_every_step():
-    clip = moving_clip(5, 12, 16).astype(np.float32)
+    clip = moving_clip(5, 16, 20).astype(np.float32)
     result = de.restore_video(clip, de.Denoise(), prior=SMALL, steps=4, seed=2)
     assert (result.engine, result.steps, len(result.segments)) == ("torch", 4, 1)
     chosen = preset(de.Denoise(), SMALL, "balanced", 4)
-    made = program(frames=5, seed=2, average=chosen.average, optimiser=chosen.optimiser)
+    made = program(frames=5, size=(16, 20), seed=2, average=chosen.average, optimiser=chosen.optimiser)
     made.set_target(clip.reshape(made.shape))
     made.step(4)
     np.testing.assert_array_equal(result.frames, np.clip(made.estimate(), 0, 1).reshape(clip.shape))
 
 
 def test_a_long_clip_is_fitted_segment_by_segment_and_none_begins_from_another():
-    clip = moving_clip(8, 12, 16).astype(np.float32)
+    clip = moving_clip(8, 16, 20).astype(np.float32)
     options = {"prior": SMALL, "steps": 3, "seed": 2}
     whole = de.restore_video(clip, de.Denoise(), segment=5, **options)
     assert [(one.first, one.frames, one.fresh) for one in whole.segments] == [(0, 5, True), (5, 3, True)]
@@ -227,10 +219,10 @@ def test_a_long_clip_is_fitted_segment_by_segment_and_none_begins_from_another()
 
 
 def test_a_clip_is_enlarged_and_its_holes_are_filled():
-    clip = moving_clip(3, 8, 8).astype(np.float32)
+    clip = moving_clip(3, 16, 16).astype(np.float32)
     large = de.restore_video(clip, de.SuperResolve(4), prior=SMALL, steps=2)
-    assert large.frames.shape == (3, 32, 32, 3)
-    mask = np.ones((8, 8), bool)
+    assert large.frames.shape == (3, 64, 64, 3)
+    mask = np.ones((16, 16), bool)
     mask[2:4, 2:4] = False
     filled = de.restore_video(clip, de.Inpaint(mask), prior=SMALL, steps=2)
     np.testing.assert_array_equal(filled.frames[:, mask], clip[:, mask])

@@ -113,6 +113,11 @@ def test_a_turned_camera_needs_a_session_that_follows_it(follower):
     with pytest.raises(de.InputError, match="affine"):
         session.push(frames[1], steps=2, motion=turned)
     assert session.push(frames[1], steps=2, motion=de.View()).view == de.View()  # it stands where it was
+    session = follower(motion="affine")
+    session.push(frames[0], steps=2)
+    assert session.push(frames[1], steps=2, motion=turned).view == turned
+    found = follower(motion="affine").stream(pan(3), steps=2)
+    assert [one.view.matrix[2] for one in found] == pytest.approx([0, 2, 4], abs=1)
 
 
 def test_a_motion_is_checked(follower, tiny_dip):

@@ -191,9 +191,9 @@ def test_a_view_between_the_halves_of_a_step_throws_the_first_away(engine):
 @pytest.mark.parametrize(
     ("prior", "views", "words"),
     [
-        (FEATURES["fixed"], [], "needs a list of one View"),
-        (FEATURES["fixed"], [View(), View()], "needs a list of one View"),
-        (FEATURES["fixed"], [(1.0, 2.0)], "needs a list of one View"),
+        (FEATURES["fixed"], [], "needs one View for each"),
+        (FEATURES["fixed"], [View(), View()], "needs one View for each"),
+        (FEATURES["fixed"], [(1.0, 2.0)], "needs one View for each"),
         (FEATURES["fixed"], [View((1, 0.1, 0, 0, 1, 0))], "more than a shift"),
         (dip(), [View()], "Noise has none"),
         (replace(dip(), encoding=Meshgrid()), [View()], "Meshgrid has none"),

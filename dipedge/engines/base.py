@@ -39,8 +39,11 @@ class Settings:
             Fourier features without noise, pointwise layers at the largest level and pointwise data terms.
         precision: "fp32", "bf16" or "auto"; torch also takes "fp64".
         threads: worker threads, None for all processors this process may use.
-        frames: how many frames of equal height the estimate [F * H, W, C] holds, one below another; only
-            ``Hourglass3d`` looks across a frame's edge.
+        frames: how many frames of one height are stacked, one below the other, in the estimate [F*H, W, C]
+            and in target and mask. Nothing looks from one frame into the next; batch norms take their
+            statistics over all of them. For hourglasses whose layers are all pointwise, fed with
+            ``Fourier`` or ``SpaceTime`` features; and for ``Hourglass3d``, whose convolutions do look there.
+        warped: whether views may be more than shifts. z is then kept in memory, so a step takes longer.
         input_gradient: whether ``evaluate`` also returns "input" (z's gradient); checks only.
     """
 
@@ -51,6 +54,7 @@ class Settings:
     precision: str = "auto"
     threads: int | None = None
     frames: int = 1
+    warped: bool = False
     input_gradient: bool = False
 
 
@@ -89,15 +93,15 @@ class Program(Protocol):
     def set_views(self, views: Sequence[View]) -> None:
         """Says where the target's pixels lie in the scene, from the next step on; ``View()`` until then.
 
-        A pixel's coordinates are u = x'/(W-1) and v = y'/(H-1) of the place (x', y') that its view gives it;
-        0 where the side is one pixel.
+        A pixel's coordinates are u = x'/(W-1) and v = y'/(H-1) of the place (x', y') that its frame's view
+        gives it, H the height of a frame; 0 where the side is one pixel.
 
         Args:
-            views: one.
+            views: one for each of ``Settings.frames``, from the top.
 
         Raises:
             InputError: another count, a prior whose input has no coordinates, or a view that is more than
-                a shift.
+                a shift without ``Settings.warped``.
         """
 
     def step(self, count: int = 1) -> None:
@@ -152,7 +156,7 @@ class Program(Protocol):
         Keys: ``param/NAME``, ``adam/m/NAME``, ``adam/v/NAME`` (with ``Madgrad`` instead of these
         ``madgrad/s/NAME``, ``madgrad/v/NAME``, ``madgrad/x0/NAME``), ``average``, ``output``,
         ``input`` (absent for fixed Fourier features and meshgrids), ``views`` (of Fourier features,
-        [1, 7] float64: a b c d e f and the time), ``rng``, ``step``.
+        [F, 7] float64: a b c d e f and the time), ``rng``, ``step``.
         """
 
     def load_state(self, state: State) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from dipedge.engines.base import Settings, State
 from dipedge.errors import EngineError, InputError
 from dipedge.optimisers import Madgrad, Optimiser
-from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Hourglass3d, Prior
+from dipedge.priors import Encoding, Fourier, HazePriors, Hourglass, Prior
 from dipedge.tasks import MatchText, Task
 from dipedge.views import View
 
@@ -34,10 +34,10 @@ def check_hourglass(engine: str, prior: Prior) -> None:
         raise EngineError(reason)
 
 
-def target_shape(task: Task, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Shape [h, w, C] of the target of an estimate of ``shape`` [H, W, C]."""
+def target_shape(task: Task, shape: tuple[int, int, int], frames: int = 1) -> tuple[int, int, int]:
+    """Shape [h, w, C] of the target of an estimate of ``shape`` [H, W, C], both stacked of so many frames."""
     scale = task.data_term.scale
-    return -(-shape[0] // scale), -(-shape[1] // scale), shape[2]
+    return frames * -(-shape[0] // frames // scale), -(-shape[1] // scale), shape[2]
 
 
 def checked_target(
@@ -46,6 +46,7 @@ def checked_target(
     target: np.ndarray,
     mask: np.ndarray | None,
     has_mask: bool,
+    frames: int = 1,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """A new target, and the mask [H, W] of booleans if one came with it.
 
@@ -55,12 +56,13 @@ def checked_target(
         target: the new target; of engines that compute with PyTorch it may be a tensor.
         mask: nonzero = known; may be left out once one has been set.
         has_mask: whether one has been set.
+        frames: that estimate, target and mask are stacked of.
 
     Raises:
         InputError: another shape than the program's, a missing mask, or one the task does not use.
     """
     target = target if hasattr(target, "shape") else np.asarray(target)  # a tensor stays one
-    needed = target_shape(task, shape)
+    needed = target_shape(task, shape, frames)
     if task.data_term.kind == "outer":  # what the fit is compared with is the task's own business
         fits = target.ndim == 3 and tuple(task.estimate_shape(target.shape)) == tuple(shape)
         needed = target.shape if fits else needed
@@ -92,21 +94,28 @@ def checked_input(encoding: Encoding, shape: tuple[int, int, int], z: np.ndarray
     return z
 
 
-def checked_views(encoding: Encoding, views: Sequence[View]) -> np.ndarray:
-    """The views' numbers, [1, 7] float64.
+def checked_views(encoding: Encoding, settings: Settings, views: Sequence[View]) -> np.ndarray:
+    """The views' numbers, [F, 7] float64.
 
     Raises:
-        InputError: another count, an input without coordinates, or a view that is more than a shift.
+        InputError: another count, an input without coordinates, or a view that is more than a shift where
+            the fit was not prepared for it.
     """
     if not isinstance(encoding, Fourier):
         raise InputError(
             f"views move the coordinates of Fourier features; the input {type(encoding).__name__} has none"
         )
     views = list(views)
-    if len(views) != 1 or not isinstance(views[0], View):
-        raise InputError(f"views is {views!r:.80}; this fit needs a list of one View")
-    if not views[0].is_shift:
-        raise InputError(f"the view {views[0].matrix} is more than a shift, which this fit cannot follow")
+    if len(views) != settings.frames or not all(isinstance(view, View) for view in views):
+        raise InputError(
+            f"views is {views!r:.80}; this fit needs one View for each of its frames, of which it has "
+            f"{settings.frames}"
+        )
+    for view in views:
+        if not view.is_shift and not settings.warped:
+            raise InputError(
+                f"the view {view.matrix} is more than a shift; only a fit compiled with warped follows it"
+            )
     return np.stack([view.numbers() for view in views])
 
 
@@ -137,6 +146,24 @@ def why_not_subsampled(prior: Prior, task: Task) -> str | None:
     return prior.why_not_pointwise()
 
 
+def check_frames(prior: Prior, task: Task, shape: tuple[int, int, int], settings: Settings) -> None:
+    """Raises EngineError where ``settings.frames`` or ``settings.warped`` cannot be had."""
+    several = isinstance(prior, HazePriors)
+    if settings.warped and (several or not isinstance(prior.encoding, Fourier)):
+        raise EngineError("warped cannot be used with this fit: its input is not made of Fourier features")
+    if settings.frames == 1:
+        return
+    if settings.frames < 1 or shape[0] % settings.frames:
+        raise EngineError(
+            f"frames is {settings.frames}; an estimate of {shape[0]} rows is not so many frames"
+        )
+    reason = "it is made of several parts" if several else prior.why_not_stacked()
+    if task.data_term.kind == "outer" and reason is None:
+        reason = f"task {task.name!r} has a loss of the whole output"
+    if reason is not None:
+        raise EngineError(f"frames cannot be stacked in this fit: {reason}")
+
+
 def check_subsampled(prior: Prior, task: Task, settings: Settings) -> None:
     """Raises EngineError where ``settings.subsample`` is asked for and cannot be had."""
     if not settings.subsample:
@@ -144,6 +171,8 @@ def check_subsampled(prior: Prior, task: Task, settings: Settings) -> None:
     reason = why_not_subsampled(prior, task)
     if reason is None and settings.input_gradient:
         reason = "the gradient by the input was asked for"
+    if reason is None and settings.warped:
+        reason = "its views may be more than shifts, whose features have no columns and rows"
     if reason is not None:
         raise EngineError(f"subsample cannot be used with this fit: {reason}")
 
@@ -165,16 +194,3 @@ def why_not_fitted_to_text(engine: str, task: Task) -> str | None:
     Said before a program is compiled, so that ``engine="auto"`` goes on to the engine that can.
     """
     return why_no_madgrad(engine) if isinstance(task, MatchText) else None
-
-
-def check_frames(prior: Prior, task: Task, shape: tuple[int, int, int], frames: int) -> None:
-    """Raises EngineError where stacked frames cannot be had, and InputError where they are uneven."""
-    if frames == 1:
-        return
-    if not isinstance(prior.network, Hourglass3d):
-        raise EngineError(f"frames is {frames}; only a network of kind Hourglass3d takes more than one here")
-    if task.data_term.kind == "outer":
-        raise EngineError(f"frames is {frames}; the loss of task {task.name!r} is of one picture")
-    rows = frames * task.data_term.scale
-    if frames < 1 or shape[0] % rows:
-        raise InputError(f"{shape[0]} rows are not {frames} frames of {task.data_term.scale} * n rows")

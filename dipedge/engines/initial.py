@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from dipedge.priors import Encoding, Fourier, GivenImage, Meshgrid, NoInput, Noise, Prior
+from dipedge.priors import Encoding, Fourier, GivenImage, Meshgrid, NoInput, Noise, Prior, SpaceTime
 from dipedge.views import View
 
 # Third word of the key that seeds the noise, so that z is not the weights' stream once more.
@@ -87,6 +87,29 @@ def initial_frequencies(encoding: Fourier) -> np.ndarray:
     return (base ** np.arange(encoding.count)).astype(np.float32)
 
 
+def initial_time_frequencies(encoding: Encoding) -> np.ndarray:
+    """The frequencies of time [m], rounded as the published code has them; none for other encodings."""
+    if not isinstance(encoding, SpaceTime):
+        return np.empty(0, np.float32)
+    base = np.float32(encoding.highest ** (1 / (encoding.count - 1)))
+    return (np.float64(base) ** np.linspace(0, 1, encoding.times)).astype(np.float32)
+
+
+def time_features(encoding: Encoding, time: float) -> np.ndarray:
+    """What a frame's time adds to the features of each of its pixels, [2m] float32."""
+    angles = time * initial_time_frequencies(encoding).astype(np.float64)
+    return np.concatenate((np.cos(angles), np.sin(angles))).astype(np.float32)
+
+
+def view_features(encoding: Fourier, view: View, height: int, width: int) -> np.ndarray:
+    """z of one frame, [H, W, channels] float32, at the initial frequencies."""
+    of_space = fourier_features(initial_frequencies(encoding), height, width, view)
+    of_time = np.broadcast_to(
+        time_features(encoding, view.time), (height, width, encoding.channels - of_space.shape[2])
+    )
+    return np.concatenate((of_space, of_time), axis=2)
+
+
 def coordinates(size: int) -> np.ndarray:
     """Coordinates j/(size-1) in [0, 1] of ``size`` pixels, float64; [0] for a single one."""
     return np.arange(size) / max(size - 1, 1)
@@ -149,7 +172,7 @@ def initial_input(encoding: Encoding, shape: tuple[int, ...], seed: int) -> np.n
     if isinstance(encoding, Meshgrid):
         return np.tile(_meshgrid(height, width), encoding.repeats)
     if isinstance(encoding, Fourier):
-        return fourier_features(initial_frequencies(encoding), height, width)
+        return view_features(encoding, View(), height, width)
     if isinstance(encoding, NoInput):
         return np.empty((height, width, 0), np.float32)
     assert isinstance(encoding, GivenImage)

@@ -15,6 +15,7 @@ import numpy as np
 
 from dipedge.engines.base import Evaluation, Settings, State
 from dipedge.engines.checks import (
+    check_frames,
     check_hourglass,
     check_optimiser,
     check_state,
@@ -71,12 +72,13 @@ class NativeEngine:
         """A program for estimates of ``shape`` [H, W, C], sides from 1 up; see ``base.Engine``.
 
         Raises:
-            EngineError: a network that is no hourglass; ``Madgrad``; ``settings.subsample`` with a prior or
-                task it is not for; a precision other than "auto", "fp32" or "bf16"; "bf16" where the
-                instruction set does not multiply it; an unusable DIPEDGE_ISA.
+            EngineError: a network that is no hourglass; ``Madgrad``; ``settings.subsample``, ``frames`` or
+                ``warped`` with a prior or task that is not for it; a precision other than "auto", "fp32" or
+                "bf16"; "bf16" where the instruction set does not multiply it; an unusable DIPEDGE_ISA.
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the arena.
         """
+        check_frames(prior, task, shape, settings)
         if isinstance(prior, HazePriors):
             return dehazing(self, prior, task, shape, settings)
         if settings.precision not in PRECISIONS:
@@ -130,7 +132,8 @@ class NativeProgram:
         self._input_gradient = settings.input_gradient
         self._z_is_stored = isinstance(prior.encoding, Noise | GivenImage)
         self._encoding = prior.encoding
-        self._views = View().numbers()[None]
+        self._settings = settings
+        self._views = np.stack([View().numbers()] * settings.frames)
         self._z_is_set = not isinstance(prior.encoding, GivenImage)
         self._subsample, self._new_target, self._complete = settings.subsample, False, False
         self._objective = objective_for(task, settings.seed) if task.data_term.kind == "outer" else None
@@ -168,7 +171,9 @@ class NativeProgram:
         Raises:
             InputError: another shape than the program's, a missing mask, or one the task does not use.
         """
-        target, mask = checked_target(self._task, self.shape, target, mask, self._has_mask)
+        target, mask = checked_target(
+            self._task, self.shape, target, mask, self._has_mask, self._settings.frames
+        )
         if mask is not None:
             self._program.set_mask(mask.astype(np.float32))
             self._has_mask = True
@@ -189,7 +194,7 @@ class NativeProgram:
 
     def set_views(self, views: Sequence[View]) -> None:
         """Says where the target's pixels lie in the scene; see ``base.Program``."""
-        self._views = checked_views(self._encoding, views)
+        self._views = checked_views(self._encoding, self._settings, views)
         self._program.set_views(self._views.ravel().tolist())
 
     def _check_ready(self, target: bool = True) -> None:
@@ -315,13 +320,14 @@ class NativeProgram:
         Raises:
             InputError: an unknown key, or an array of another shape; nothing is changed then.
         """
-        shapes = {key: value.shape for key, value in self.state().items()}
+        # Only of what is given: a stream sets its average with every frame, and copies of all take longer.
+        shapes = {key: value.shape for given in state for key, value in self.state(given).items()}
         shapes |= {"average": self.shape, "output": self.shape, "loss": ()}
         if not isinstance(self._encoding, Fourier):
             shapes["input"] = (*self.shape[:2], self._encoding.channels)
         check_state(state, shapes)
         if "views" in state:
-            checked_views(self._encoding, views_of(state["views"]))
+            checked_views(self._encoding, self._settings, views_of(state["views"]))
         for key, value in state.items():
             self._load(key, np.asarray(value))
 

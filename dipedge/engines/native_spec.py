@@ -7,7 +7,7 @@ description may say at all is checked by the description itself.
 from __future__ import annotations
 
 from dipedge.engines.base import Settings
-from dipedge.engines.initial import initial_frequencies
+from dipedge.engines.initial import initial_frequencies, initial_time_frequencies
 from dipedge.optimisers import Muon
 from dipedge.priors import Fourier, Prior
 from dipedge.tasks import Task
@@ -30,13 +30,15 @@ def _network(prior: Prior) -> dict[str, object]:
     }
 
 
-def _encoding(prior: Prior) -> dict[str, object]:
+def _encoding(prior: Prior, settings: Settings) -> dict[str, object]:
     encoding = prior.encoding
     fourier = isinstance(encoding, Fourier)
     return {
         "channels": encoding.channels,
         "frequencies": initial_frequencies(encoding).tolist() if fourier else [],
+        "times": initial_time_frequencies(encoding).tolist(),
         "learned": fourier and encoding.learned,
+        "warped": settings.warped,
         "perturbation": prior.perturbation,
         "perturb_frequencies": prior.perturb == "frequencies",
     }
@@ -67,9 +69,10 @@ def program_spec(
     term = task.data_term
     return _optimiser(settings) | {
         "network": _network(prior) | {"subsample": settings.subsample},
-        "encoding": _encoding(prior),
+        "encoding": _encoding(prior, settings),
         "term": {"kind": term.kind, "scale": term.scale, "lobes": term.lobes},
         "shape": tuple(shape),
+        "frames": settings.frames,
         "average": settings.average,
         "weight_noise": prior.weight_noise,
         "seed": settings.seed & (2**64 - 1),

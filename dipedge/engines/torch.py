@@ -55,15 +55,15 @@ class TorchEngine:
         ``settings.threads`` sets PyTorch's thread count for the whole process; None leaves it.
 
         Raises:
-            EngineError: ``settings.subsample`` or ``settings.frames`` with a prior or task it is not for;
-                a precision other than "auto" (= "fp32"), "fp32" or "fp64".
+            EngineError: ``settings.subsample``, ``frames`` or ``warped`` with a prior or task that is not
+                for them; a precision other than "auto" (= "fp32"), "fp32" or "fp64".
             InputError: a shape with a side under 1, or a thread count outside 1..1024.
             OutOfMemoryError: with the bytes of the allocation that failed.
         """
+        check_frames(prior, task, shape, settings)
         if isinstance(prior, HazePriors):
             return dehazing(self, prior, task, shape, settings)
         check_subsampled(prior, task, settings)
-        check_frames(prior, task, shape, settings.frames)
         if settings.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'torch' has no precision {settings.precision!r}; it takes {known}")

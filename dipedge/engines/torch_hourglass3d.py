@@ -1,4 +1,4 @@
-"""What a clip's network needs in plain PyTorch: frames out of a stack and back, and convolutions over them.
+"""What a clip's network needs in plain PyTorch beside a picture's: convolutions over its frames.
 
 Frames lie in the batch dimension, [T, C, H, W]. BN takes its statistics over all of it, upsampling and
 concatenating treat each frame by itself: what pictures go through serves clips too, and only convolutions
@@ -12,16 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dipedge.kernels.conv_norm_act.reference import convolve, pad
-
-
-def frames_of(stack: Tensor, count: int) -> Tensor:
-    """[1, C, T * H, W], frames below each other -> [T, C, H, W]."""
-    return stack[0].unflatten(1, (count, -1)).transpose(0, 1)
-
-
-def stacked(frames: Tensor) -> Tensor:
-    """[T, C, H, W] -> [1, C, T * H, W]."""
-    return frames.transpose(0, 1).flatten(1, 2)[None]
 
 
 def convolve3d(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from dipedge.engines.torch_hourglass3d import convolve3d, frames_of, stacked
+from dipedge.engines.torch_hourglass3d import convolve3d
 from dipedge.engines.torch_pixels import pixels, total_variation
 from dipedge.engines.torch_resnet import resnet
 from dipedge.engines.torch_unet import unet
@@ -105,22 +105,19 @@ def hourglass(network: Hourglass, parameters: Parameters, z: Tensor, places: Pla
     return head(activations, parameters["head.conv.weight"], parameters["head.conv.bias"], network.sigmoid)
 
 
-def hourglass3d(network: Hourglass3d, parameters: Parameters, z: Tensor, frames: int) -> Tensor:
-    """The estimate of a clip, as ``hourglass``; z is [1, channels, T * H, W], T = ``frames``."""
-    activations = _level(network.space, parameters, 0, frames_of(z, frames))
+def hourglass3d(network: Hourglass3d, parameters: Parameters, z: Tensor) -> Tensor:
+    """The estimate of a clip, as ``hourglass``, of frames that lie in the batch dimension."""
+    activations = _level(network.space, parameters, 0, z)
     weight, bias = parameters["head.conv.weight"][:, :, 0], parameters["head.conv.bias"]
-    return stacked(head(activations, weight, bias, network.space.sigmoid))
+    return head(activations, weight, bias, network.space.sigmoid)
 
 
 def network_output(
-    network: Network, parameters: Parameters, z: Tensor, places: Places | None = None, frames: int = 1
+    network: Network, parameters: Parameters, z: Tensor, places: Places | None = None
 ) -> Tensor:
-    """The estimate of any network, [1, image channels, H, W].
-
-    ``places`` are for the hourglass only, ``frames`` for that of clips.
-    """
+    """The estimate of any network, [F, image channels, H, W]; ``places`` are for the hourglass only."""
     if isinstance(network, Hourglass3d):
-        return hourglass3d(network, parameters, z, frames)
+        return hourglass3d(network, parameters, z)
     if isinstance(network, UNet):
         return unet(network, parameters, z)
     if isinstance(network, ResNet):

@@ -12,7 +12,6 @@ from dipedge.engines.checks import checked_target, views_of
 from dipedge.engines.initial import initial_parameters
 from dipedge.engines.sampling import CYCLE, completes, seen
 from dipedge.engines.torch_border import TorchBorder
-from dipedge.engines.torch_hourglass3d import frames_of
 from dipedge.engines.torch_input import TorchInput
 from dipedge.engines.torch_memory import memory_errors
 from dipedge.engines.torch_network import Places, at, network_output, with_penalty
@@ -44,6 +43,7 @@ class TorchProgram(TorchBorder):
         device: torch.device,
     ) -> None:
         self.shape = tuple(shape)
+        self._size = (shape[0] // settings.frames, shape[1])  # of a frame
         self.steps_done = 0
         self._prior, self._task, self._term = prior, task, task.data_term
         self._settings, self._device = settings, device
@@ -84,9 +84,9 @@ class TorchProgram(TorchBorder):
             InputError: another shape than the program's, a missing mask, or one the task does not use.
         """
         has_mask = self._mask is not None
-        target, mask = checked_target(self._task, self.shape, target, mask, has_mask)
+        target, mask = checked_target(self._task, self.shape, target, mask, has_mask, self._settings.frames)
         if mask is not None:
-            self._mask = self._tensor(mask)
+            self._mask = self._picture(mask[:, :, None])
         if self._objective is not None:
             self._objective.to(self._device, self._dtype)  # first: what it makes of the target is kept in it
             self._objective.set_target(target)
@@ -108,11 +108,11 @@ class TorchProgram(TorchBorder):
     # The fit ----------------------------------------------------------------------------------------
 
     def _input(self, perturb: bool) -> torch.Tensor:
-        """This step's z [1, channels, H, W]."""
+        """This step's z [F, channels, H, W]."""
         return self._source.make(self._parameters.get("encoding.frequencies"), perturb)
 
     def _network(self, z: torch.Tensor, places: Places | None = None) -> torch.Tensor:
-        return network_output(self._prior.network, self._parameters, z, places, self._settings.frames)
+        return network_output(self._prior.network, self._parameters, z, places)
 
     def _data_term(self, output: torch.Tensor, places: Places | None = None) -> torch.Tensor:
         if self._target is None:
@@ -121,17 +121,14 @@ class TorchProgram(TorchBorder):
             return self._objective.loss(output, self.steps_done)
         term, mask = self._term, self._mask
         if mask is not None and places is not None:
-            mask = mask[places[0]][:, places[1]]
-        target = at(self._target, places)
-        if self._settings.frames > 1 and term.kind == "lanczos":  # whose filter must not reach the next frame
-            output, target = (frames_of(one, self._settings.frames) for one in (output, target))
-        return data_term(output, target, term.kind, mask, term.scale, term.lobes)
+            mask = at(mask, places)
+        return data_term(output, at(self._target, places), term.kind, mask, term.scale, term.lobes)
 
     def _places(self, other: int = 0) -> Places | None:
         """The pixels this step sees (``Settings.subsample``); None for all."""
         if not self._settings.subsample:
             return None
-        found = seen(*self.shape[:2], self._settings.seed, self.steps_done, other)
+        found = seen(*self._size, self._settings.seed, self.steps_done, other)
         return tuple(torch.from_numpy(axis).to(self._device) for axis in (found.rows, found.columns))
 
     @torch.no_grad()
@@ -248,7 +245,8 @@ class TorchProgram(TorchBorder):
     def sample(self, pixels: np.ndarray) -> np.ndarray:
         """The last raw output at flat pixel indices [n] -> [n, C]."""
         indices = torch.as_tensor(np.asarray(pixels), dtype=torch.int64, device=self._device)
-        return np.array(self._last_output()[0].flatten(1)[:, indices].t().cpu().numpy(), order="C")
+        pixels = self._last_output().permute(0, 2, 3, 1).flatten(0, 2)
+        return np.array(pixels[indices].cpu().numpy(), order="C")
 
     # State ------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from dipedge.engines.checks import (
     why_not_hourglass,
 )
 from dipedge.errors import EngineError, InputError
-from dipedge.priors import Prior
+from dipedge.priors import Prior, SpaceTime
 from dipedge.tasks import Task
 
 try:
@@ -89,11 +89,13 @@ class TritonEngine:
         self._library = convolutions == "library"
 
     def supports(self, prior: Prior, task: Task) -> str | None:
-        """None, or why not: no hourglass, a loss that is not a data term of ours, or noise on the weights."""
+        """None, or why not: no hourglass, no data term of ours, noise on weights, or features of time."""
         if task.data_term.kind == "outer":
             return f"engine 'triton' does not run task {task.name!r}; engine='torch' does"
         if prior.weight_noise > 0:
             return "engine 'triton' adds no noise to weights; engine='native' and engine='torch' do"
+        if isinstance(prior.encoding, SpaceTime):
+            return "engine 'triton' has no features of time; engine='native' and engine='torch' have"
         return why_not_hourglass(self.name, prior)
 
     def compile(
@@ -105,7 +107,8 @@ class TritonEngine:
 
         Raises:
             EngineError: a network that is no hourglass; ``settings.subsample`` with a prior or task it is not
-                for; a precision other than "auto" (= "bf16"), "bf16" or "fp32".
+                for; ``settings.frames`` above 1, ``settings.warped`` or features of time; a precision other
+                than "auto" (= "bf16"), "bf16" or "fp32".
             InputError: a shape with a side under 1.
             OutOfMemoryError: with the bytes needed and what would need less.
         """
@@ -136,6 +139,11 @@ class TritonEngine:
         self, prior: Prior, task: Task, shape: tuple[int, int, int], settings: Sequence[Settings]
     ) -> TritonFits:
         own = settings[0]
+        if own.frames != 1 or own.warped or isinstance(prior.encoding, SpaceTime):
+            raise EngineError(
+                "engine 'triton' fits one frame at a time and follows shifts alone; stacked frames, warped "
+                "views and features of time are for engine='native' and engine='torch'"
+            )
         if own.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise EngineError(f"engine 'triton' has no precision {own.precision!r}; it takes {known}")

@@ -104,7 +104,7 @@ class TritonProgram:
 
     def set_views(self, views: Sequence[View]) -> None:
         """Says where the target's pixels lie in the scene; see ``base.Program``."""
-        self._views = checked_views(self._fits.prior.encoding, views)
+        self._views = checked_views(self._fits.prior.encoding, self._fits.settings, views)
         self._fits.input.set_view(self._fit, views[0])
 
     def check_ready(self) -> None:
@@ -220,7 +220,7 @@ class TritonProgram:
         shapes = self._shapes()
         check_state(state, shapes)
         if "views" in state:
-            checked_views(self._fits.prior.encoding, views_of(state["views"]))
+            checked_views(self._fits.prior.encoding, self._fits.settings, views_of(state["views"]))
         for key in sorted(state, key=lambda key: key != "step"):  # the loss has its place by the step number
             self._load(key, np.asarray(state[key]))
 

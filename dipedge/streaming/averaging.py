@@ -21,6 +21,7 @@ from dipedge.views import View
 
 if TYPE_CHECKING:
     from dipedge.given import Given
+    from dipedge.streaming.scene_memory import SceneMemory
 
 # The weight of output n is (1 + GROWTH) / (n + GROWTH): the later ones count more, since each is better than
 # those before ("polynomial-decay averaging", Shamir and Zhang 2013).
@@ -95,11 +96,13 @@ class StreamCourse(Course):
         young: that average.
         view: where the frame lies in the scene.
         cut: whether another scene begins with it.
+        memory: what else is known of the scene; None where the network's own output is the answer.
     """
 
     young: YoungAverage | None = None
     view: View = FIRST_VIEW
     cut: bool = False
+    memory: SceneMemory | None = None
 
     def look(self, program: Program) -> None:
         super().look(program)
@@ -109,7 +112,9 @@ class StreamCourse(Course):
     def estimate(self, program: Program, as_tensor: bool = False) -> Any:
         if self.young is not None:
             self.young.settle(program)
-        return super().estimate(program, as_tensor)
+        if self.memory is None:
+            return super().estimate(program, as_tensor)
+        return self.memory.answer(super().estimate(program))
 
     def result(
         self, given: Given, estimate: np.ndarray, seconds: float, engine: Engine, state: State | None

@@ -34,8 +34,10 @@ void OutputGradient<Cell>::pack(const Kernels& kernels, int row, int begin, int 
 
 template <class Cell>
 Geometry Conv<Cell>::output_size(const Geometry& in, int out_channels, int stride) {
-    return Geometry((in.height + stride - 1) / stride, (in.width + stride - 1) / stride, out_channels,
-                    channel_block<Cell>);
+    const int rows = in.frames * ((in.frame_height() + stride - 1) / stride);
+    Geometry out(rows, (in.width + stride - 1) / stride, out_channels, channel_block<Cell>);
+    out.frames = in.frames;
+    return out;
 }
 
 template <class Cell>
@@ -117,7 +119,8 @@ void Conv<Cell>::forward_tile(const Context& context, const Tile& tile, Buffer* 
     Tap<Cell> tap[49];
     for (int row = tile.row_begin; row < tile.row_end; ++row) {
         for (int ky = 0; ky < k; ++ky) {
-            const Cell* packed_row = ring.row(row * shape_.stride - margin() + ky);
+            const Cell* packed_row =
+                ring.row(row_before(row, shape_.stride, source_.size, out_) - margin() + ky);
             for (int kx = 0; kx < k; ++kx) {
                 const size_t index = (size_t)ky * k + kx;
                 tap[index] = {packed_row + (size_t)kx * source_.size.padded, packed((int)index)};

@@ -89,12 +89,14 @@ void Conv<Cell>::pointwise_slab(const Context& context, const OutputGradient<Cel
     if (kernels.turns) left = scratch.template take<Cell>(kernels.left_size(widest, in.padded, 1));
     float* fresh = scratch.template take<float>((size_t)widest * stride * in.padded);
     for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
-        const bool used = row % stride == 0;
+        const int frame = row / in.frame_height(), row_in_frame = row % in.frame_height();
+        const bool used = row_in_frame % stride == 0;
+        const int out_row = frame * out_.frame_height() + row_in_frame / stride;
         for_tiles(out_.width, [&](int begin, int end) {
             const int count = end - begin, in_begin = begin * stride,
                       in_end = std::min(in.width, end * stride);
             if (used) {
-                from.pack(*context.kernels, row / stride, begin, end, gradient.plain);
+                from.pack(*context.kernels, out_row, begin, end, gradient.plain);
                 gradient.turn(kernels, count, out_.padded);
                 source_.pack(*context.kernels, row, in_begin, in_end, stride, packed, in.padded, scratch);
                 if (kernels.turns) kernels.turn_left(packed, count, in.padded, 1, left);

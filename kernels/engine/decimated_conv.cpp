@@ -22,7 +22,7 @@ template <class Cell>
 DecimatedConv<Cell>::DecimatedConv(Source<Cell>& source, int out_channels, int kernel, bool reflect,
                                    const DecimationFilter& filter)
     : Conv<Cell>(source, out_channels, ConvShape{kernel, filter.step, reflect}),
-      rows_(source.size.height, filter, kernel, reflect),
+      rows_(source.size.height, filter, kernel, reflect, source.size.frames),
       columns_(source.size.width, filter, kernel, reflect) {}
 
 // Filtered rows beside a tile of sums (forward), or beside a gradient row and its turned copy (backward).

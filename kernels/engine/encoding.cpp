@@ -14,24 +14,35 @@ namespace {
 // Noise is drawn for this many pixels at a time, so that a share is whole blocks of four values.
 constexpr size_t noise_pixels = 64;
 
-// Positions of the axis' pixels, moved by so many of them.
-void place(FeatureTable& table, double shift) {
-    table.positions.resize(table.count);
-    for (int i = 0; i < table.count; ++i) {
-        table.positions[i] = table.count > 1 ? (i + shift) / (table.count - 1) : 0.0;
+// Cosines of a place under all frequencies, then sines.
+template <class Real>
+void write_waves(double place, const std::vector<double>& frequencies, Real* to) {
+    const size_t n = frequencies.size();
+    for (size_t k = 0; k < n; ++k) {
+        const double angle = place * frequencies[k];
+        to[k] = (Real)std::cos(angle);
+        to[n + k] = (Real)std::sin(angle);
     }
 }
 
-void fill_table(const std::vector<double>& frequencies, FeatureTable& table) {
-    const size_t n = frequencies.size();
+void fill_table(const std::vector<double>& frequencies, const std::vector<double>& times,
+                FeatureTable& table) {
     for (int i = 0; i < table.count; ++i) {
-        for (size_t k = 0; k < n; ++k) {
-            const double angle = table.positions[i] * frequencies[k];
-            table.values[i * 2 * n + k] = (float)std::cos(angle);
-            table.values[i * 2 * n + n + k] = (float)std::sin(angle);
-        }
+        float* entry = table.values.data() + (size_t)i * table.width;
+        write_waves(table.positions[i], frequencies, entry);
+        if (!table.times.empty()) write_waves(table.times[i], times, entry + 2 * frequencies.size());
     }
 }
+
+// Waves of the sum of two places from those of each: cos(a + b), then sin(a + b).
+void add_places(const double* a, const double* b, size_t n, float* to) {
+    for (size_t k = 0; k < n; ++k) {
+        to[k] = (float)(a[k] * b[k] - a[n + k] * b[n + k]);
+        to[n + k] = (float)(a[n + k] * b[k] + a[k] * b[n + k]);
+    }
+}
+
+bool is_shift(const View& view) { return view.a == 1 && view.b == 0 && view.d == 0 && view.e == 1; }
 
 }  // namespace
 
@@ -39,13 +50,25 @@ template <class Cell>
 Encoding<Cell>::Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient,
                          Arena& arena)
     : spec_(spec), source_(Geometry(height, width, spec.channels, channel_block<Cell>)) {
-    columns_.count = width;
-    rows_.count = height;
-    for (FeatureTable* table : {&columns_, &rows_}) {
-        table->values.resize(table->count * 2 * spec.frequencies.size());
-        table->gradient.resize(table->values.size());
-        place(*table, 0.0);
+    source_.size.frames = spec.frames;
+    const int waves = 2 * (int)spec.frequencies.size(), in_time = 2 * (int)spec.times.size();
+    const auto resize = [](FeatureTable& table, int count, int width) {
+        table.count = count, table.width = width;
+        table.positions.resize(count);
+        table.values.resize((size_t)count * width);
+        table.gradient.resize(table.values.size());
+    };
+    resize(columns_, spec.frames * width, waves);
+    resize(rows_, height, waves + in_time);
+    if (in_time) rows_.times.resize(height);
+    if (spec.warped) {
+        for (Waves* of : {&u_of_columns_, &v_of_columns_, &u_of_rows_, &v_of_rows_}) {
+            of->positions.resize(of == &u_of_columns_ || of == &v_of_columns_ ? columns_.count : height);
+            of->values.resize(of->positions.size() * waves);
+        }
+        row_gradients_.resize((size_t)height * spec.frequencies.size());
     }
+    place(std::vector<View>(spec.frames));
     if (!dense) return;
     source_.values = arena.add_persistent(source_.size.cells());
     const bool noisy_input = spec.perturbation > 0 && !spec.perturb_frequencies;
@@ -83,14 +106,41 @@ void Encoding<Cell>::get_gradient(float* dz) const {
 }
 
 template <class Cell>
-void Encoding<Cell>::set_view(const View& view) {
+void Encoding<Cell>::set_views(const std::vector<View>& views) {
     if (spec_.frequencies.empty()) throw std::invalid_argument("this input has no coordinates to move");
-    if (view.a != 1 || view.b != 0 || view.d != 0 || view.e != 1) {
+    if (views.size() != (size_t)spec_.frames) {
+        throw std::invalid_argument("there must be one view for each frame");
+    }
+    if (!spec_.warped && !std::all_of(views.begin(), views.end(), is_shift)) {
         throw std::invalid_argument("this view is more than a shift");
     }
-    place(columns_, view.c);
-    place(rows_, view.f);
+    place(views);
     made_ = false;
+}
+
+// Without a turn a pixel's u is its column's alone, and its v its row's.
+template <class Cell>
+void Encoding<Cell>::place(const std::vector<View>& views) {
+    warps_ = !std::all_of(views.begin(), views.end(), is_shift);
+    const int width = source_.size.width, height = source_.size.frame_height();
+    // A side of one pixel stands at 0 wherever it lies.
+    const auto share = [](double at, int count) { return count > 1 ? at / (count - 1) : 0.0; };
+    for (int frame = 0; frame < spec_.frames; ++frame) {
+        const View& view = views[frame];
+        for (int x = 0, i = frame * width; x < width; ++x, ++i) {
+            columns_.positions[i] = share(view.a * x + view.c, width);
+            if (!warps_) continue;
+            u_of_columns_.positions[i] = columns_.positions[i];
+            v_of_columns_.positions[i] = share(view.d * x, height);
+        }
+        for (int y = 0, i = frame * height; y < height; ++y, ++i) {
+            rows_.positions[i] = share(view.e * y + view.f, height);
+            if (!rows_.times.empty()) rows_.times[i] = view.time;
+            if (!warps_) continue;
+            u_of_rows_.positions[i] = share(view.b * y, width);
+            v_of_rows_.positions[i] = rows_.positions[i];
+        }
+    }
 }
 
 template <class Cell>
@@ -105,7 +155,8 @@ void Encoding<Cell>::forward(const Context& context, uint64_t seed, uint64_t ste
     const bool moving = spec_.learned || (spec_.perturb_frequencies && spec_.perturbation > 0);
     if (features && (moving || !made_)) {
         make_tables(seed, step, perturb, context);
-        if (dense()) fill_features(context);
+        if (dense() && warps_) fill_warped(context);
+        if (dense() && !warps_) fill_features(context);
         made_ = true;
     }
     for (FeatureTable* table : {&columns_, &rows_}) {
@@ -123,19 +174,40 @@ void Encoding<Cell>::make_tables(uint64_t seed, uint64_t step, bool perturb, con
         context.kernels->perturb->normal(seed, step, 0, noise.size() / 4, noise.data());
         for (size_t k = 0; k < current.size(); ++k) current[k] += spec_.perturbation * noise[k];
     }
-    fill_table(current, columns_);
-    fill_table(current, rows_);
+    fill_table(current, spec_.times, columns_);
+    fill_table(current, spec_.times, rows_);
+    if (!warps_) return;
+    for (Waves* of : {&u_of_columns_, &v_of_columns_, &u_of_rows_, &v_of_rows_}) {
+        for (size_t i = 0; i < of->positions.size(); ++i) {
+            write_waves(of->positions[i], current, of->values.data() + i * 2 * current.size());
+        }
+    }
 }
 
 template <class Cell>
 void Encoding<Cell>::fill_features(const Context& context) {
     const Geometry& size = source_.size;
-    const size_t half = 2 * spec_.frequencies.size();
     context.pool->run(size.height, [&](int row, int) {
         float* to = base_->data + (size_t)row * size.width * size.padded;
+        const int first = frame_of(row) * size.width;
         for (int x = 0; x < size.width; ++x, to += size.padded) {
-            std::memcpy(to, columns_.values.data() + x * half, sizeof(float) * half);
-            std::memcpy(to + half, rows_.values.data() + row * half, sizeof(float) * half);
+            std::memcpy(to, columns_.entry(first + x), sizeof(float) * columns_.width);
+            std::memcpy(to + columns_.width, rows_.entry(row), sizeof(float) * rows_.width);
+        }
+    });
+}
+
+// Places that are sums have waves that are sums of products: no sine is taken at a pixel.
+template <class Cell>
+void Encoding<Cell>::fill_warped(const Context& context) {
+    const Geometry& size = source_.size;
+    const size_t n = spec_.frequencies.size(), in_time = rows_.width - 2 * n;
+    context.pool->run(size.height, [&](int row, int) {
+        float* to = base_->data + (size_t)row * size.width * size.padded;
+        for (int x = 0, i = frame_of(row) * size.width; x < size.width; ++x, ++i, to += size.padded) {
+            add_places(u_of_columns_.entry(i), u_of_rows_.entry(row), n, to);
+            add_places(v_of_rows_.entry(row), v_of_columns_.entry(i), n, to + 2 * n);
+            std::memcpy(to + 4 * n, rows_.entry(row) + 2 * n, sizeof(float) * in_time);
         }
     });
 }
@@ -163,17 +235,49 @@ void Encoding<Cell>::add_noise(const Context& context, uint64_t seed, uint64_t s
 template <class Cell>
 void Encoding<Cell>::reduce_to_tables(const Context& context) {
     const Geometry& size = source_.size;
-    const size_t half = 2 * spec_.frequencies.size();
-    std::vector<float> column_sums((size_t)size.width * size.padded, 0.0f), row_sum(size.padded);
-    for (int row = 0; row < size.height; ++row) {
-        std::fill(row_sum.begin(), row_sum.end(), 0.0f);
-        context.kernels->fp32.fourier->reduce_row(source_.d->data + (size_t)row * size.width * size.padded,
-                                                  size.width, size.padded, column_sums.data(),
-                                                  row_sum.data());
-        std::copy_n(row_sum.data() + half, half, rows_.gradient.data() + row * half);
+    const int height = size.frame_height();
+    std::vector<float> column_sums((size_t)size.width * size.padded), row_sum(size.padded);
+    for (int frame = 0; frame < size.frames; ++frame) {
+        std::fill(column_sums.begin(), column_sums.end(), 0.0f);
+        for (int row = frame * height; row < (frame + 1) * height; ++row) {
+            std::fill(row_sum.begin(), row_sum.end(), 0.0f);
+            context.kernels->fp32.fourier->reduce_row(
+                source_.d->data + (size_t)row * size.width * size.padded, size.width, size.padded,
+                column_sums.data(), row_sum.data());
+            std::copy_n(row_sum.data() + columns_.width, rows_.width,
+                        rows_.gradient.data() + (size_t)row * rows_.width);
+        }
+        for (int x = 0; x < size.width; ++x) {
+            std::copy_n(column_sums.data() + (size_t)x * size.padded, columns_.width,
+                        columns_.gradient.data() + (size_t)(frame * size.width + x) * columns_.width);
+        }
     }
-    for (int x = 0; x < size.width; ++x) {
-        std::copy_n(column_sums.data() + (size_t)x * size.padded, half, columns_.gradient.data() + x * half);
+}
+
+// The same where every pixel has a place of its own.
+template <class Cell>
+void Encoding<Cell>::reduce_warped(const Context& context) {
+    const Geometry& size = source_.size;
+    const size_t n = spec_.frequencies.size();
+    context.pool->run(size.height, [&](int row, int) {
+        double* sums = row_gradients_.data() + (size_t)row * n;
+        std::fill_n(sums, n, 0.0);
+        const size_t first = (size_t)row * size.width * size.padded;
+        const float *z = base_->data + first, *d = source_.d->data + first;
+        for (int x = 0, i = frame_of(row) * size.width; x < size.width; ++x, ++i) {
+            const double u = u_of_columns_.positions[i] + u_of_rows_.positions[row];
+            const double v = v_of_rows_.positions[row] + v_of_columns_.positions[i];
+            for (size_t k = 0; k < n; ++k) {
+                sums[k] += u * (d[n + k] * z[k] - d[k] * z[n + k]) +
+                           v * (d[3 * n + k] * z[2 * n + k] - d[2 * n + k] * z[3 * n + k]);
+            }
+            z += size.padded, d += size.padded;
+        }
+    });
+    for (size_t k = 0; k < n; ++k) {
+        double sum = 0;
+        for (int row = 0; row < size.height; ++row) sum += row_gradients_[row * n + k];
+        frequency_gradient_[k] = (float)sum;
     }
 }
 
@@ -181,14 +285,15 @@ void Encoding<Cell>::reduce_to_tables(const Context& context) {
 template <class Cell>
 void Encoding<Cell>::backward(const Context& context) {
     if (!frequency_gradient_ || given_) return;
+    if (warps_) return reduce_warped(context);
     if (dense()) reduce_to_tables(context);
     const size_t n = spec_.frequencies.size();
     for (size_t k = 0; k < n; ++k) {
         double sum = 0;
         for (const FeatureTable* table : {&columns_, &rows_}) {
             for (int i = 0; i < table->count; ++i) {
-                const float* value = table->values.data() + i * 2 * n;
-                const double* d = table->gradient.data() + i * 2 * n;
+                const float* value = table->entry(i);
+                const double* d = table->gradient.data() + (size_t)i * table->width;
                 sum += table->positions[i] * (d[n + k] * value[k] - d[k] * value[n + k]);
             }
         }

@@ -10,10 +10,13 @@ namespace dipedge {
 
 struct EncodingSpec {
     int channels = 32;
-    std::vector<double> frequencies;  // not empty: Fourier features, channels = 4 * count
+    std::vector<double> frequencies;  // not empty: Fourier features, 4 * count channels
+    std::vector<double> times;        // frequencies of time, 2 * count channels more
     bool learned = false;             // the frequencies are parameters
     float perturbation = 0;           // standard deviation of the noise of every step
     bool perturb_frequencies = false;
+    bool warped = false;  // views may be more than shifts
+    int frames = 1;       // that the picture is stacked of
 };
 
 // Where a frame's pixels lie in the scene (dipedge/views.py): column x and row y stand at a x + b y + c and
@@ -23,13 +26,16 @@ struct View {
     double time = 0;
 };
 
-// A feature table over the positions of one axis, [count][2n]: cosines, then sines; and the gradient
-// by it.
+// A feature table over the positions of one axis, [count][width]: cosines and sines of the position, and in rows
+// those of their frame's time; and the gradient by it. All frames' entries, one frame after the other.
 struct FeatureTable {
-    int count = 0;
-    std::vector<double> positions;  // [count], 0 to 1 from one side of the picture to the other
+    int count = 0, width = 0;
+    std::vector<double> positions;  // [count], 0 to 1 from one side of a frame to the other
+    std::vector<double> times;      // [count], where there are features of time
     std::vector<float> values;
     std::vector<double> gradient;
+
+    const float* entry(int i) const { return values.data() + (size_t)i * width; }
 };
 
 // What a program needs of an encoding, whatever the cells of the layers behind it.
@@ -48,9 +54,10 @@ class AnyEncoding {
     virtual void get_gradient(float* dz) const = 0;  // where it was asked for
     virtual bool has_gradient() const = 0;
 
-    // Moves the coordinates, from the next forward() on; nothing runs meanwhile. Throws std::invalid_argument
-    // where there are none, or for a view that is more than a shift.
-    virtual void set_view(const View& view) = 0;
+    // Moves the coordinates of each frame, from the next forward() on; nothing runs meanwhile. Throws
+    // std::invalid_argument where there are none, for another count, or for a view that is more than a shift
+    // where only those were provided for.
+    virtual void set_views(const std::vector<View>& views) = 0;
 
     // Where learned frequencies [count] and their gradient lie among the parameters.
     virtual void set_frequencies(const float* frequencies, float* gradient) = 0;
@@ -60,7 +67,8 @@ template <class Cell>
 class Encoding : public AnyEncoding {
   public:
     // With `dense` z is made in memory, [height, width, channels]; without (Fourier features that are
-    // not perturbed themselves, and pointwise consumers) there are only the two tables.
+    // not perturbed themselves, and pointwise consumers) there are only the two tables. The height is that of
+    // all frames.
     Encoding(const EncodingSpec& spec, int height, int width, bool dense, bool want_gradient, Arena& arena);
 
     InputSource<Cell>& source() { return source_; }
@@ -74,7 +82,7 @@ class Encoding : public AnyEncoding {
     void set_values(const float* z) override;
     void get_values(float* z) const override;
     void get_gradient(float* dz) const override;
-    void set_view(const View& view) override;
+    void set_views(const std::vector<View>& views) override;
     void set_frequencies(const float* frequencies, float* gradient) override;
 
     // Makes z for step number `step`, perturbed or as it is.
@@ -89,6 +97,10 @@ class Encoding : public AnyEncoding {
     void fill_features(const Context& context);
     void add_noise(const Context& context, uint64_t seed, uint64_t step, float sigma);
     void reduce_to_tables(const Context& context);
+    void place(const std::vector<View>& views);
+    void fill_warped(const Context& context);
+    void reduce_warped(const Context& context);
+    int frame_of(int row) const { return row / source_.size.frame_height(); }
 
     EncodingSpec spec_;
     InputSource<Cell> source_;
@@ -98,6 +110,16 @@ class Encoding : public AnyEncoding {
     const float* frequencies_ = nullptr;
     float* frequency_gradient_ = nullptr;
     FeatureTable columns_, rows_;
+
+    // Of views that turn: what columns and rows add to u and to v. Features are those of the sums, and the sums'
+    // terms are in float64, so that features are rounded once here too.
+    struct Waves {
+        std::vector<double> positions, values;  // [count], [count][2n]
+        const double* entry(size_t i) const { return values.data() + i * (values.size() / positions.size()); }
+    };
+    bool warps_ = false;
+    Waves u_of_columns_, u_of_rows_, v_of_columns_, v_of_rows_;
+    std::vector<double> row_gradients_;  // by the frequencies, of every row
 };
 
 }  // namespace dipedge

@@ -13,26 +13,28 @@ DecimationFilter lanczos_filter(int scale, int lobes) {
 // A window cut off by an odd side holds its pixel twice when the border is replicated: the same average.
 DecimationFilter average_filter() { return {{0.5, 0.5}, 2}; }
 
-FilterAxis::FilterAxis(int inputs, const DecimationFilter& filter, int kernel, bool reflect)
+FilterAxis::FilterAxis(int inputs, const DecimationFilter& filter, int kernel, bool reflect, int frames)
     : inputs_(inputs),
       kernel_(kernel),
       step_(filter.step),
-      outputs_((inputs + filter.step - 1) / filter.step),
-      window_(std::min(inputs, (int)filter.weights.size())) {
+      frames_(frames),
+      outputs_(frames * ((inputs / frames + filter.step - 1) / filter.step)),
+      window_(std::min(inputs / frames, (int)filter.weights.size())) {
     place_windows(filter);
     number_points(filter);
     list_uses(reflect);
 }
 
-// What falls beyond the picture counts for its last pixel, so that a window may always lie inside.
+// What falls beyond the frame counts for its last pixel, so that a window may always lie inside.
 void FilterAxis::place_windows(const DecimationFilter& filter) {
     std::vector<double> sums;
     for (int output = 0; output < outputs_; ++output) {
-        const int begin = output * filter.step - filter.start();
-        first_.push_back(std::clamp(begin, 0, inputs_ - window_));
+        const int begin = in_frame(output) * filter.step - filter.start();
+        const int first = std::clamp(begin, 0, frame_inputs() - window_);
+        first_.push_back(frame_begin(output) + first);
         sums.assign(window_, 0.0);
         for (int q = 0; q < (int)filter.weights.size(); ++q) {
-            sums[std::clamp(begin + q, 0, inputs_ - 1) - first_[output]] += filter.weights[q];
+            sums[std::clamp(begin + q, 0, frame_inputs() - 1) - first] += filter.weights[q];
         }
         weights_.insert(weights_.end(), sums.begin(), sums.end());
     }
@@ -40,11 +42,12 @@ void FilterAxis::place_windows(const DecimationFilter& filter) {
 
 void FilterAxis::number_points(const DecimationFilter& filter) {
     const auto regular = [&](int output) {
-        const int begin = output * filter.step - filter.start();
-        return output >= 0 && begin >= 0 && begin + (int)filter.weights.size() <= inputs_;
+        if (output < 0) return false;
+        const int begin = in_frame(output) * filter.step - filter.start();
+        return begin >= 0 && begin + (int)filter.weights.size() <= frame_inputs();
     };
     for (int output = 0; output < outputs_; ++output) {
-        const bool moved = regular(output) && regular(output - 1);
+        const bool moved = in_frame(output) > 0 && regular(output) && regular(output - 1);
         shared_.push_back(moved ? std::max(kernel_ - filter.step, 0) : 0);
         point_.push_back((int)owner_.size() - shared_[output]);
         for (int tap = shared_[output]; tap < kernel_; ++tap) owner_.push_back(output * kernel_ + tap);

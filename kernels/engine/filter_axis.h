@@ -27,8 +27,9 @@ DecimationFilter average_filter();  // of the one or two inputs that are there
 
 class FilterAxis {
   public:
-    // `inputs` pixels, convolved by `kernel` taps with a reflected (or zero) border, then decimated.
-    FilterAxis(int inputs, const DecimationFilter& filter, int kernel, bool reflect);
+    // `inputs` pixels, convolved by `kernel` taps with a reflected (or zero) border, then decimated. They may be
+    // those of several frames, each decimated for itself; the kernel must then be 1.
+    FilterAxis(int inputs, const DecimationFilter& filter, int kernel, bool reflect, int frames = 1);
 
     int outputs() const { return outputs_; }
     int kernel() const { return kernel_; }
@@ -72,7 +73,13 @@ class FilterAxis {
     void number_points(const DecimationFilter& filter);
     void list_uses(bool reflect);
 
-    int inputs_, kernel_, step_, outputs_, window_;
+    // Of a frame; an output's number in it, and where its inputs begin.
+    int frame_inputs() const { return inputs_ / frames_; }
+    int frame_outputs() const { return outputs_ / frames_; }
+    int in_frame(int output) const { return output % frame_outputs(); }
+    int frame_begin(int output) const { return output / frame_outputs() * frame_inputs(); }
+
+    int inputs_, kernel_, step_, frames_, outputs_, window_;
     std::vector<int> first_, point_, shared_, owner_;
     std::vector<float> weights_;
     std::vector<int> use_begin_, use_place_, use_point_;

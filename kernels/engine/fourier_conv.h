@@ -11,7 +11,7 @@
 namespace dipedge {
 
 // y[i, j] = U[j] + V[i] with U the column features times the first half of the weights, V the row
-// features times the second half. See kernels/fourier_mlp. A decimation behind it acts on U along the columns
+// features (and their frame's in time) times the rest; every frame has a U of its own. See kernels/fourier_mlp. A decimation behind it acts on U along the columns
 // and on V along the rows, because its weights sum to 1: the two tables are decimated, and nothing else.
 template <class Cell>
 class FourierConv : public Conv<Cell> {
@@ -31,7 +31,7 @@ class FourierConv : public Conv<Cell> {
                   bool last) override;
 
   private:
-    // The features of one side that this convolution multiplies, [positions][half], and where they came from:
+    // The features of one side that this convolution multiplies, [positions][width], and where they came from:
     // entries of a table, or with a filter sums of neighbouring ones.
     struct Axis {
         FeatureTable& table;
@@ -40,12 +40,15 @@ class FourierConv : public Conv<Cell> {
         std::unique_ptr<FilterAxis> filter;
         std::vector<double> gradient;  // by the values
         int count() const { return (int)positions.size(); }
+        int width() const { return table.width; }
         int window() const { return filter ? filter->window() : 1; }
         double weight(int i, int q) const { return filter ? filter->weights(i)[q] : 1.0; }
     };
 
-    int half() const { return this->depth() / 2; }
-    void gather(Axis& axis, const std::vector<int>* sampled);
+    void gather(Axis& axis) const;
+    int frame_of(int row) const { return row / out().frame_height(); }
+    const float* column_row(int row) const { return column_part_.data() + frame_of(row) * frame_floats(); }
+    size_t frame_floats() const { return (size_t)out().width * out().padded; }
     void add_weight_gradient(const Context& context, Axis& axis, const float* sums, int first_row);
     void add_table_gradient(const Axis& axis) const;
 
@@ -53,7 +56,7 @@ class FourierConv : public Conv<Cell> {
     const Sampling* sampling_;
     Axis columns_, rows_;
     std::vector<float> packed_;                  // both halves, as panels
-    std::vector<float> column_part_, row_part_;  // U [out.width], V [out.height], padded channels
+    std::vector<float> column_part_, row_part_;  // U [frames][out.width], V [out.height], padded channels
     std::vector<float> row_sums_;
 };
 

@@ -23,6 +23,7 @@ template <class Cell>
 Geometry merged(const Layer<Cell>& deep, const Layer<Cell>* skip, int height, int width) {
     Geometry size(height, width, deep.size.channels + (skip ? skip->size.channels : 0), 1);
     size.padded = deep.size.padded + (skip ? skip->size.padded : 0);
+    size.frames = deep.size.frames;
     return size;
 }
 
@@ -63,14 +64,26 @@ size_t Merge<Cell>::scratch_bytes() const {
     return 2 * Scratch::bytes<float>(row_floats());
 }
 
+// The two rows of the lower level that output row `row` lies between: the nearer one, and the other, which at a
+// frame's edge is the same.
+template <class Cell>
+typename Merge<Cell>::LowerRows Merge<Cell>::lower_rows(int row) const {
+    const int lower_height = deep_.size.frame_height(), frame = row / size.frame_height();
+    const int first = frame * lower_height;
+    // A sampled row is one of the pair above its lower row.
+    const int in_frame = sampling_ ? sampling_->rows()[row] - frame * sampling_->frame_height()
+                                   : row - frame * size.frame_height();
+    const int near = first + in_frame / 2;
+    return {near, std::clamp(in_frame % 2 ? near + 1 : near - 1, first, first + lower_height - 1)};
+}
+
 // The row of the lower level between its two rows that output row `row` lies between.
 template <class Cell>
 void Merge<Cell>::blend_deep(const Kernels& kernels, int row, int begin, int end, const float* scale,
                              const float* shift, float* to) const {
     const Geometry& low = deep_.size;
     const LowerColumns columns(begin, end, low.width, sampling_);
-    const int upper = upper_row(row), near = upper / 2;
-    const int far = std::clamp(upper % 2 ? near + 1 : near - 1, 0, low.height - 1);
+    const auto [near, far] = lower_rows(row);
     const size_t offset = (size_t)columns.first * low.padded;
     kernels.of<Cell>().merge->blend_act(deep_.y_row(near) + offset, deep_.y_row(far) + offset,
                                         bilinear_ && far != near ? 0.25f : 0.0f, columns.count, low.padded,
@@ -227,9 +240,12 @@ void Merge<Cell>::deep_tile(const Context& context, int slab, int begin, int end
     float* fresh = scratch.take<float>(low_floats);
     float* ring = scratch.take<float>(low_floats * 4);
     int held[4] = {-1, -1, -1, -1};
-    const auto upper = [&](int row) -> const float* {
-        row = std::clamp(row, 0, 2 * low.height - 1);
-        if (row >= size.height) return nullptr;  // cropped
+    // The upper row `away` from the first one of lower row `row`, within the frame.
+    const auto upper = [&](int lower, int away) -> const float* {
+        const int lower_height = low.frame_height(), frame = lower / lower_height;
+        const int in_frame = std::clamp(2 * (lower - frame * lower_height) + away, 0, 2 * lower_height - 1);
+        if (in_frame >= size.frame_height()) return nullptr;  // cropped
+        const int row = frame * size.frame_height() + in_frame;
         float* to = ring + (row % 4) * low_floats;
         if (held[row % 4] == row) return to;
         held[row % 4] = row;
@@ -240,11 +256,11 @@ void Merge<Cell>::deep_tile(const Context& context, int slab, int begin, int end
     for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
         if (bilinear_) {
             const float* rows[4];
-            for (int i = 0; i < 4; ++i) rows[i] = upper(2 * row - 1 + i);
+            for (int i = 0; i < 4; ++i) rows[i] = upper(row, i - 1);
             merge.gather_rows(rows[0], rows[1], rows[2], rows[3], low_floats, fresh);
         } else {
-            const float* second = upper(2 * row + 1);
-            merge.add_rows(upper(2 * row), second, low_floats, fresh);
+            const float* second = upper(row, 1);
+            merge.add_rows(upper(row, 0), second, low_floats, fresh);
         }
         deep_.receive(kernels, slab, row, begin, end, fresh, low.padded, true, true, scratch);
     }
@@ -265,7 +281,7 @@ void Merge<Cell>::sampled_tile(const Context& context, int slab, int begin, int 
     int held[4] = {-1, -1, -1, -1};
     const auto share = [&](int upper, int lower) {  // of a lower row in an upper one
         if (upper < 0 || upper >= low.height) return 0.0f;
-        const int far = std::clamp(upper_row(upper) % 2 ? upper + 1 : upper - 1, 0, low.height - 1);
+        const int far = lower_rows(upper).far;
         if (!bilinear_ || far == upper) return upper == lower ? 1.0f : 0.0f;
         return upper == lower ? 0.75f : (far == lower ? 0.25f : 0.0f);
     };

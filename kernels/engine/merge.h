@@ -42,7 +42,10 @@ struct Merge : Source<Cell> {
   private:
     // The widest row a convolution asks for has tile_width + 6 pixels.
     size_t row_floats() const { return (size_t)(tile_width + 8) * size.padded; }
-    int upper_row(int row) const { return sampling_ ? sampling_->rows()[row] : row; }
+    struct LowerRows {
+        int near, far;
+    };
+    LowerRows lower_rows(int row) const;
     const int* positions() const { return sampling_ ? sampling_->columns().data() : nullptr; }
     void blend_deep(const Kernels& kernels, int row, int begin, int end, const float* scale,
                     const float* shift, float* to) const;

@@ -18,7 +18,7 @@ Network<Cell>::Network(const NetworkSpec& spec, std::unique_ptr<Encoding<Cell>> 
       arena_(arena),
       levels_(spec.levels.size()) {
     const Geometry& whole = encoding_->source().size;
-    if (spec.subsample) sampling_ = std::make_unique<Sampling>(whole.height, whole.width);
+    if (spec.subsample) sampling_ = std::make_unique<Sampling>(whole.height, whole.width, whole.frames);
     Layer<Cell>* last = build_level(0, encoding_->source());
     tail_operation_ = (int)operations_.size();
     tail_ = std::make_unique<Tail<Cell>>(*last, outputs, spec.sigmoid, term, arena, tail_operation_,

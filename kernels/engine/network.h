@@ -28,6 +28,16 @@ struct NetworkSpec {
         return levels[0].kernel_down == 1 && (levels[0].skip == 0 || levels[0].kernel_skip == 1);
     }
 
+    // Whether no layer at all looks at a pixel's neighbours.
+    bool pointwise() const {
+        for (const LevelSpec& level : levels) {
+            if (level.kernel_down != 1 || level.kernel_up != 1 || (level.skip && level.kernel_skip != 1)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
     std::vector<LevelSpec> levels;
     bool bilinear = true, reflect = true, need1x1_up = true, sigmoid = true;
     Downsample downsample = Downsample::stride;

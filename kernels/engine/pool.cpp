@@ -6,6 +6,12 @@
 #include "pool/cpu.h"
 
 namespace dipedge {
+namespace {
+
+// In its frame.
+bool has_row_below(int row, const Geometry& size) { return (row + 1) % size.frame_height() != 0; }
+
+}  // namespace
 
 template <class Cell>
 void pool_forward(const Context& context, const Geometry& in, const Buffer* from, Layer<Cell>& layer,
@@ -16,8 +22,9 @@ void pool_forward(const Context& context, const Geometry& in, const Buffer* from
     if (norm) norm->clear_sums();
     context.pool->run(slabs.count, [&](int slab, int) {
         for (int row = slabs.begin(slab); row < slabs.end(slab); ++row) {
-            const Cell* top = from->as<Cell>() + 2 * row * row_cells;
-            const Cell* bottom = 2 * row + 1 < in.height ? top + row_cells : nullptr;
+            const int first = row_before(row, 2, in, layer.size);
+            const Cell* top = from->as<Cell>() + first * row_cells;
+            const Cell* bottom = has_row_below(first, in) ? top + row_cells : nullptr;
             Cell* to = layer.y->template as<Cell>() + row * out_cells;
             context.of<Cell>().pool->forward(top, bottom, in.width, in.padded, to);
             if (!norm) continue;
@@ -38,11 +45,12 @@ void pool_adjoint(const Context& context, const Geometry& in, const OutputGradie
                   const Buffer* from, Buffer* to) {
     const size_t row_cells = (size_t)in.width * in.padded;
     context.pool->run(gradient.size.height, [&](int row, int worker) {
-        const bool has_bottom = 2 * row + 1 < in.height;
+        const int first = row_before(row, 2, in, gradient.size);
+        const bool has_bottom = has_row_below(first, in);
         Cell* packed = context.scratch_of(worker).template take<Cell>((size_t)tile_width * in.padded);
         for (int begin = 0; begin < gradient.size.width; begin += tile_width) {
             const int end = std::min(begin + tile_width, gradient.size.width);
-            const size_t offset = 2 * row * row_cells + (size_t)2 * begin * in.padded;
+            const size_t offset = first * row_cells + (size_t)2 * begin * in.padded;
             const Cell* top = from->as<Cell>() + offset;
             Cell* d_top = to->as<Cell>() + offset;
             gradient.pack(*context.kernels, row, begin, end, packed);

@@ -18,6 +18,7 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
                                     "' does not multiply bf16");
     }
     if (const char* reason = why_not_subsampled()) throw std::invalid_argument(reason);
+    if (const char* reason = why_not_frames()) throw std::invalid_argument(reason);
     const EncodingSpec& encoding = spec_.encoding;
     network_ = spec.half ? make_network<bf16>() : make_network<float>();
     if (encoding.learned) {
@@ -45,7 +46,7 @@ Program::Program(const ProgramSpec& spec) : spec_(spec) {
 bool Program::makes_z() const {
     const EncodingSpec& encoding = spec_.encoding;
     const bool noisy_input = encoding.perturbation > 0 && !encoding.perturb_frequencies;
-    return encoding.frequencies.empty() || noisy_input || spec_.input_gradient ||
+    return encoding.frequencies.empty() || noisy_input || encoding.warped || spec_.input_gradient ||
            !spec_.network.reads_pointwise();
 }
 
@@ -57,6 +58,15 @@ const char* Program::why_not_subsampled() const {
     if (makes_z()) return "a subsampled step needs Fourier features that are read pointwise, without noise";
     if (spec_.term.kind == DataTerm::lanczos) return "a subsampled step needs a pointwise data term";
     if (spec_.term.kind == DataTerm::outer) return "a subsampled step needs a data term of this engine";
+    return nullptr;
+}
+
+const char* Program::why_not_frames() const {
+    const int frames = spec_.encoding.frames;
+    if (frames == 1) return nullptr;
+    if (frames < 1 || spec_.height % frames) return "frames must be stacked whole";
+    if (!spec_.network.pointwise()) return "stacked frames need layers that are all pointwise";
+    if (spec_.encoding.frequencies.empty()) return "stacked frames need Fourier features";
     return nullptr;
 }
 

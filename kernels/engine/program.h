@@ -84,6 +84,7 @@ class Program {
     void finish_step(bool complete, float weight);
     bool makes_z() const;  // in memory, not as separable tables
     const char* why_not_subsampled() const;
+    const char* why_not_frames() const;
 
     ProgramSpec spec_;
     Arena arena_;

@@ -9,13 +9,15 @@ namespace dipedge {
 // Four steps make a cycle. A cycle draws one bit per pair of rows and one per pair of columns, so that a
 // step's pixels are not on a grid (features near the grid's frequency would alias to a constant), and its
 // four steps see every pixel once, in an order that is drawn too. At the end of an odd side the last row or
-// column stands for both of its pair. dipedge/engines/sampling.py draws the same positions.
+// column stands for both of its pair. Of stacked frames each has the same pixels. dipedge/engines/sampling.py
+// draws the same positions.
 class Sampling {
   public:
     static constexpr int cycle = 4;
 
-    Sampling(int height, int width) : height_(height), width_(width) {
-        rows_.resize((height + 1) / 2);
+    // `height` is that of all frames.
+    Sampling(int height, int width, int frames = 1) : height_(height), width_(width), frames_(frames) {
+        rows_.resize((height / frames + 1) / 2 * frames);
         columns_.resize((width + 1) / 2);
         draw(0, 0);
     }
@@ -24,6 +26,7 @@ class Sampling {
     int width() const { return (int)columns_.size(); }
     int full_height() const { return height_; }
     int full_width() const { return width_; }
+    int frame_height() const { return height_ / frames_; }
 
     // Positions in the whole picture, ascending; entry i is 2i or 2i + 1.
     const std::vector<int>& rows() const { return rows_; }
@@ -39,8 +42,8 @@ class Sampling {
     // Those of the cycle's other steps, 1 to 3; 0 goes back to the step's own.
     void turn(int other) {
         const int corner = own_ ^ other;
-        place(mix(key_ + 1), corner >> 1, height_, rows_);
-        place(mix(key_ + 2), corner & 1, width_, columns_);
+        place(mix(key_ + 1), corner >> 1, height_, frames_, rows_);
+        place(mix(key_ + 2), corner & 1, width_, 1, columns_);
     }
 
     // Whether the whole picture is computed in this step: at the end of each cycle, and in a fit's first step,
@@ -56,14 +59,16 @@ class Sampling {
         return z ^ (z >> 31);
     }
 
-    static void place(uint64_t key, int flip, int count, std::vector<int>& to) {
+    static void place(uint64_t key, int flip, int count, int frames, std::vector<int>& to) {
+        const int of_frame = count / frames, pairs = (int)to.size() / frames;
         for (int i = 0; i < (int)to.size(); ++i) {
-            const int second = (int)(mix(key + i) & 1) ^ flip;
-            to[i] = 2 * i + second < count ? 2 * i + second : count - 1;
+            const int pair = i % pairs, second = (int)(mix(key + pair) & 1) ^ flip;
+            const int drawn = 2 * pair + second < of_frame ? 2 * pair + second : of_frame - 1;
+            to[i] = i / pairs * of_frame + drawn;
         }
     }
 
-    int height_, width_;
+    int height_, width_, frames_;
     uint64_t key_ = 0;
     int own_ = 0;
     std::vector<int> rows_, columns_;

@@ -20,9 +20,9 @@ Tail<Cell>::Tail(Layer<Cell>& last, int outputs, bool sigmoid, DataTerm term, Ar
     size_t target_floats = term.kind == DataTerm::outer ? 0 : pixels * outputs;
     if (term.kind == DataTerm::mask) known_ = mask_ = arena.add_persistent(pixels);
     if (term.kind == DataTerm::lanczos) {
-        decimation_ =
-            std::make_unique<LanczosDecimation>(size.height, size.width, outputs, term.scale, term.lobes);
-        target_floats = (size_t)decimation_->out_height() * decimation_->out_width() * outputs;
+        decimation_ = std::make_unique<LanczosDecimation>(size.frame_height(), size.width, outputs,
+                                                          term.scale, term.lobes);
+        target_floats = (size_t)size.frames * decimation_->out_height() * decimation_->out_width() * outputs;
         low_ = arena.add(target_floats, operation);
         low_gradient_ = arena.add(target_floats, operation);
         workspace_ = arena.add(decimation_->workspace_floats(), operation);
@@ -176,11 +176,17 @@ void Tail<Cell>::backward(const Context& context, const float* gradient) {
 
 template <class Cell>
 void Tail<Cell>::lanczos_residual(const Context& context, float factor) {
-    decimation_->forward(context, out_->data, workspace_->data, low_->data);
+    for (int frame = 0; frame < last_.size.frames; ++frame) {
+        decimation_->forward(context, out_->data + frame * frame_floats(out_), workspace_->data,
+                             low_->data + frame * frame_floats(low_));
+    }
     losses_[0] = context.of<Cell>().tail->residual(low_->data, target_->data, nullptr,
                                                    (int)(target_->floats / outputs_), outputs_, factor,
                                                    low_gradient_->data);
-    decimation_->adjoint(context, low_gradient_->data, workspace_->data, gradient_->data);
+    for (int frame = 0; frame < last_.size.frames; ++frame) {
+        decimation_->adjoint(context, low_gradient_->data + frame * frame_floats(low_gradient_),
+                             workspace_->data, gradient_->data + frame * frame_floats(gradient_));
+    }
 }
 
 template <class Cell>

@@ -78,6 +78,7 @@ class Tail : public AnyTail {
     void backward_row(const Context& context, int slab, int row, int begin, int end);
     void gather_target(const Context& context);
     void scatter_output(const Context& context);
+    size_t frame_floats(const Buffer* picture) const { return picture->floats / last_.size.frames; }
     void lanczos_residual(const Context& context, float factor);
     template <class MakeGradient>
     void run_backward(const Context& context, const MakeGradient& make_gradient);

@@ -14,13 +14,15 @@ template <class Cell>
 constexpr int channel_block = 64 / sizeof(Cell);
 constexpr int tile_width = 96;  // pixels of a row worked on at once: 48 KiB at 128 floats
 
-// A picture of [height, width, padded] cells, `channels` of them in use.
+// A picture of [height, width, padded] cells, `channels` of them in use. It may be several frames of one height, one
+// below the other: then nothing looks from one into the next.
 struct Geometry {
-    int height = 0, width = 0, channels = 0, padded = 0;
+    int height = 0, width = 0, channels = 0, padded = 0, frames = 1;
 
     Geometry() = default;
     Geometry(int height, int width, int channels, int block)
         : height(height), width(width), channels(channels), padded((channels + block - 1) / block * block) {}
+    int frame_height() const { return height / frames; }
     size_t pixels() const { return (size_t)height * width; }
     size_t cells() const { return pixels() * padded; }
 };
@@ -62,6 +64,12 @@ struct Context {
         return kernels->of<Cell>();
     }
 };
+
+// Row `row` of a decimated picture stands at this row of the picture: rows 0, stride, 2 stride, ... of each frame.
+inline int row_before(int row, int stride, const Geometry& in, const Geometry& out) {
+    const int frame = row / out.frame_height();
+    return frame * in.frame_height() + (row - frame * out.frame_height()) * stride;
+}
 
 // How the rows of a picture are cut into tasks: a function of the picture alone, so that partial sums,
 // which are kept per slab and added in order, do not depend on the thread count.

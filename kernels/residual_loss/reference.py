@@ -26,10 +26,10 @@ def data_term(
     """E(x; x0), a scalar.
 
     Args:
-        x: the estimate [1, O, H, W].
-        target: x0, of x's shape; for "lanczos" [1, O, ceil(H/scale), ceil(W/scale)].
+        x: the estimate [F, O, H, W], of one frame or several.
+        target: x0, of x's shape; for "lanczos" [F, O, ceil(H/scale), ceil(W/scale)].
         kind: "identity", "mask" or "lanczos".
-        mask: [H, W], 1 = known; for "mask" only.
+        mask: [H, W] or [F, 1, H, W], 1 = known; for "mask" only.
         scale: t of d_t; for "lanczos" only.
         lobes: of the Lanczos window.
     """
