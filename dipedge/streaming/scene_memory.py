@@ -1,40 +1,44 @@
 """What a stream knows of its scene beside the network: a mean of the frames that saw it, pixel by pixel.
 
-The frames of a stream show one scene with fresh noise. Their mean has a fraction of it, so the network is fitted
-to that mean (recursive temporal averaging) and not to the newest frame, and it gives back to the network's
-output what that misses and noise does not explain. Three things are done that this may be right:
+The frames of a stream show one scene with fresh noise. Their mean has a fraction of it, so the network is
+fitted to that mean (recursive temporal averaging) and not to the newest frame, and it gives back to the
+network's output what that misses and noise does not explain. Three things are done that this may be right:
 
-*Motion.* The mean lies on a grid of its own, which follows the camera by whole pixels. Only the newest frame is
-interpolated on its way in, and only the answer on its way out; a mean that is interpolated with every frame
-loses its detail.
+*Motion.* The mean lies on a grid of its own, which follows the camera by whole pixels. Only the newest frame
+is interpolated on its way in, and only the answer on its way out; a mean that is interpolated with every
+frame loses its detail.
 
 *Change.* Where a frame differs from the mean by more than noise does, in the mean of a window, the past is
 forgotten: objects that move leave no trail, and are as noisy as one frame is until they are known.
 
-*Weight.* A pixel that n frames saw has n-th of the noise. Residuals of the network against the mean are given
-back as far as they exceed that (a local Wiener filter): all where the network is far behind, nothing where it
-is as near as the mean can tell.
+*Weight.* A pixel that n frames saw has n-th of the noise. Residuals of the network against the mean are
+given back as far as they exceed that (a local Wiener filter): all where the network is far behind, nothing
+where it is as near as the mean can tell.
 
-Measured, with what else was tried: docs/streams_measured.md. Arrays in, arrays out; nothing here knows sessions.
+Measured, with what else was tried: docs/streams_measured.md. Arrays in, arrays out; nothing here knows
+sessions.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from dipedge.errors import InputError
 from dipedge.streaming.averaging import moved
 from dipedge.streaming.resampling import shifted
-from dipedge.views import View
+from dipedge.views import NUMBERS, View
 
 LONGEST = 64  # frames that the mean reaches back; slow changes of light are followed within as many
-LONGEST_TURNED = 8  # the same for a camera that turns: there the mean is interpolated with every frame
+LONGEST_TURNED = 8  # the same for a camera that turns: the mean is interpolated with every frame
 WHOLE = 0.1  # pixels; a frame that lies so near to the grid is taken as lying on it
-# Differences from the mean that begin to be, and that surely are, no noise: standard deviations of a window's mean.
-SUSPECT, CHANGED = 3.0, 6.0
+# Differences from the mean that may be, and that surely are, no noise: deviations of a window's mean.
+SUSPECT, CHANGED = 2.5, 4.0
 WINDOWS = (5, 13)  # sides in which change is looked for: small things, and faint ones
+POWER_WINDOWS = (3, 7)  # the same for change of fine texture, which has no mean
+MARGIN = 1.5  # deviations by which chance alone may raise the power of a window
 WIENER = 7  # side of the window in which residuals are compared with noise
-# At least this share of a picture is thought to show what it showed; a quantile of the differences is therefore
-# noise. What that quantile is of white noise: of a window's mean power, and of a normal variable's size.
+# At least this share of a picture is thought to show what it showed; a quantile of the differences is
+# therefore noise. What that quantile is of white noise: of a window's mean power, and of a normal variable's size.
 CALM, CALM_POWER, CALM_NORMAL = 0.25, 0.92, 0.3186
 CORRELATED = 4.0  # times; noise is taken for no more alike than that
 LEAST_VARIANCE = (0.5 / 255) ** 2  # what rounding does
@@ -105,6 +109,39 @@ class SceneMemory:
         self._mean = self._mean + (frame - self._mean) / self._count[..., None]
         return self._mean
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What the next frame depends on, as copies; nothing before the first frame."""
+        if self._mean is None:
+            return {}
+        places = np.concatenate([self._view.numbers(), self.grid.numbers(), [self._variance]])
+        return {
+            "stream/memory": np.concatenate([self._mean, self._count[..., None]], axis=2),
+            "stream/places": places,
+        }
+
+    def load_state(self, state: dict[str, np.ndarray], shape: tuple[int, int, int]) -> bool:
+        """Goes on where ``state`` was called; says whether that had anything to go on from.
+
+        Raises:
+            InputError: arrays of other shapes than frames of ``shape`` [H, W, C] have.
+        """
+        memory, places = state.get("stream/memory"), state.get("stream/places")
+        if memory is None or places is None:
+            return False
+        if memory.shape != (*shape[:2], shape[2] + 1) or places.shape != (2 * NUMBERS + 1,):
+            raise InputError(
+                f"stream/memory and stream/places are arrays of {memory.shape} and {places.shape}"
+            )
+        self._mean, self._count = memory[..., :-1].astype(np.float32), memory[..., -1].astype(np.float32)
+        self._view, self.grid = View.of_numbers(places[:NUMBERS]), View.of_numbers(places[NUMBERS:-1])
+        self._variance = float(places[-1])
+        return True
+
+    @property
+    def view(self) -> View:
+        """Where the last frame lies in the scene."""
+        return self._view
+
     def answer(self, estimate: np.ndarray) -> np.ndarray:
         """The restored frame: the estimate, with what it misses of the mean.
 
@@ -118,7 +155,7 @@ class SceneMemory:
         return np.clip(self._shifted(estimate + share[..., None] * missed, 1), 0, 1)
 
     def _shifted(self, picture: np.ndarray, sign: int) -> np.ndarray:
-        """A picture moved by the fraction of a pixel between grid and frame: 1 to the frame, -1 to the grid."""
+        """A picture moved by the fraction of a pixel from grid to frame (``sign`` 1) or back (-1)."""
         (_, _, x, _, _, y), (_, _, left, _, _, top) = self._view.matrix, self.grid.matrix
         if max(abs(x - left), abs(y - top)) < WHOLE or not self._view.is_shift:
             return picture
@@ -133,8 +170,16 @@ class SceneMemory:
             self._count, np.float32(1e-3)
         )  # variance of a difference, in frames' noise
         apart = frame - self._mean
-        power = _window_mean(np.mean(apart * apart, axis=2) / fresh, WIENER)
-        self._variance = max(self._variance, float(np.quantile(power[known], CALM)) / CALM_POWER)
+        squares = np.mean(apart * apart, axis=2) / fresh
+        calm = float(np.quantile(_window_mean(squares, WIENER)[known], CALM))
+        self._variance = max(self._variance, calm / CALM_POWER)
+        # What a mean is wrong by counts as noise of it, and a mean so noisy is worth so few frames (Kalman's gain).
+        for side in POWER_WINDOWS:
+            deviation = np.sqrt(2 / (side * side * frame.shape[2]))
+            excess = _window_mean(squares, side) / np.float32(self._variance) - np.float32(
+                1 + MARGIN * deviation
+            )
+            self._count = self._count / (1 + self._count * fresh * np.maximum(excess, 0))
         spread = np.sqrt(np.float32(self._variance / frame.shape[2]) * fresh)
         apart = apart.mean(axis=2) / spread
         surprise = np.zeros_like(apart)
