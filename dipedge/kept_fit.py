@@ -42,6 +42,7 @@ class KeptFit:
     _measure_every: int | None
     _progress: Callable[[Step], object] | None
     _following: Following
+    _remembers: bool
 
     def __init__(self) -> None:
         """Nothing has been fitted yet; what stands above is there."""
@@ -86,7 +87,7 @@ class KeptFit:
         self._following.begin(self._program)
         self._following.take(given.hold() if self._following.is_on else None, View())
         self._pusher.begin(whole)
-        course = self._pusher.course(given.measure(self._measure_every, clock))
+        course = self._pusher.course(whole, given.measure(self._measure_every, clock))
         return self._run(given, stop, clock, course, with_state=not isinstance(stop, Paced))
 
     def _fit_together(
@@ -112,6 +113,7 @@ class KeptFit:
     def _run(self, given: Given, stop: Rule, clock: Stopwatch, course: Course, with_state: bool) -> FitResult:
         """Consumes the loop; ``self.result`` is the answer, or the best so far when interrupted."""
         target, _ = given.prepare(self._program)
+        target = self._pusher.remember(target)
         self.result = None
         try:
             for step in fit_steps(

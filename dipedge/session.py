@@ -65,6 +65,9 @@ class Session(KeptFit):
             turned, scaled and sheared, too (steps then take longer: all pixels are seen, and their features
             kept in memory); None: it stands still, or the user tells ``push``. "auto" takes "shift" where the
             prior's input is a function of coordinates (Fourier features), and else None.
+        memory: whether ``push`` of a ``Denoise`` also keeps a mean of the frames that saw each pixel, which
+            is what is fitted, and what answers are completed from (``streaming/scene_memory.py``). False:
+            every frame is fitted as it came, and the network's own output is the answer.
 
     Attributes:
         result: the last ``FitResult``, or a list of them for a list of pictures. After a KeyboardInterrupt
@@ -97,6 +100,7 @@ class Session(KeptFit):
         preset: str | None = None,
         measure_every: int | None = None,
         motion: str | None = "auto",
+        memory: bool = True,
     ) -> None:
         arguments.check_task(task)
         if steps is None and stop is None:
@@ -115,17 +119,17 @@ class Session(KeptFit):
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
             subsample=chosen.subsample and self._motion != "affine",
-            threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
+            threads=arguments.whole_or_none("threads", threads, 1, 4096),
             warped=self._motion == "affine",
         )
         self._quality = quality
         self._tiles = arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
-        looks = measure_every is None
-        self._measure_every = None if looks else arguments.whole("measure_every", measure_every, 1, 10**9)
+        self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
         self._progress = progress
         self._engine = engine_for(engine, self.prior, task)
         self._following = Following(self._motion, getattr(task, "scale", 1))
+        self._remembers = bool(memory)
         super().__init__()
 
     @property

@@ -95,7 +95,8 @@ def test_a_killed_run_is_taken_up_and_no_bit_is_different(source, tmp_path, wher
 
 def test_an_array_is_taken_up_in_the_depth_it_had(tmp_path):
     rng = np.random.default_rng(1)
-    clip = (65535 * rng.random((FRAMES, 16, 20))).astype(np.uint16)
+    scene, noise = rng.random((16, 20)), rng.random((FRAMES, 16, 20))
+    clip = (65535 * (0.9 * scene + 0.1 * noise)).astype(np.uint16)
 
     def stop(step):
         if step.fit == 3:

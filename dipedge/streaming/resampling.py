@@ -1,8 +1,8 @@
 """Resampling: pictures moved by fractions of a pixel without losing their detail.
 
-Lanczos' windowed sinc with three lobes. Moved by half a pixel in both directions, a photograph of 128 x 128 comes
-to 38.6 dB of what a camera there would have seen; cubic (Keys, 1981) to 35.5, which would limit what a stream
-that is denoised to 35 dB can show (docs/streams_measured.md).
+Lanczos' windowed sinc with three lobes. Moved by half a pixel in both directions, a photograph of 128 x 128
+comes to 38.6 dB of what a camera there would have seen; cubic (Keys, 1981) to 35.5, which would limit what a
+stream that is denoised to 35 dB can show (docs/streams_measured.md).
 """
 
 from __future__ import annotations
