@@ -121,13 +121,11 @@ class Session(KeptFit):
             threads=arguments.whole_or_none("threads", threads, 1, 4096),
             warped=self._motion == "affine",
         )
-        self._quality = quality
-        self._tiles = arguments.tiles(tiles)
+        self._quality, self._tiles = quality, arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
         self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
-        self._progress = progress
+        self._progress, self._remembers = progress, bool(memory)
         self._engine = engine_for(engine, self.prior, task)
-        self._remembers = bool(memory)
         super().__init__()
 
     @property

@@ -38,7 +38,7 @@ POWER_WINDOWS = (3, 7)  # the same for change of fine texture, which has no mean
 MARGIN = 1.5  # deviations by which chance alone may raise the power of a window
 WIENER = 7  # side of the window in which residuals are compared with noise
 # At least this share of a picture is thought to show what it showed; a quantile of the differences is
-# therefore noise. What that quantile is of white noise: of a window's mean power, and of a normal variable's size.
+# therefore noise. Of white noise that quantile of a window's power and of a normal variable's size:
 CALM, CALM_POWER, CALM_NORMAL = 0.25, 0.92, 0.3186
 CORRELATED = 4.0  # times; noise is taken for no more alike than that
 LEAST_VARIANCE = (0.5 / 255) ** 2  # what rounding does
@@ -173,7 +173,7 @@ class SceneMemory:
         squares = np.mean(apart * apart, axis=2) / fresh
         calm = float(np.quantile(_window_mean(squares, WIENER)[known], CALM))
         self._variance = max(self._variance, calm / CALM_POWER)
-        # What a mean is wrong by counts as noise of it, and a mean so noisy is worth so few frames (Kalman's gain).
+        # What a mean is wrong by is noise of it, and one so noisy is worth so few frames (Kalman's gain).
         for side in POWER_WINDOWS:
             deviation = np.sqrt(2 / (side * side * frame.shape[2]))
             excess = _window_mean(squares, side) / np.float32(self._variance) - np.float32(
