@@ -19,7 +19,7 @@ from dipedge.priors import Prior
 from dipedge.result import FitResult, Step
 from dipedge.stopping import Rule
 from dipedge.stopwatch import Stopwatch
-from dipedge.streaming.following import Following, chosen_motion
+from dipedge.streaming.following import chosen_motion
 from dipedge.streaming.stream import Stream
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
@@ -126,7 +126,6 @@ class Session(KeptFit):
         self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
         self._progress, self._remembers = progress, bool(memory)
         self._engine = engine_for(engine, self.prior, task)
-        self._following = Following(self._motion, getattr(task, "scale", 1))
         super().__init__()
 
     @property
