@@ -41,7 +41,8 @@ class KeptFit:
     _ensemble: int
     _measure_every: int | None
     _progress: Callable[[Step], object] | None
-    _following: Following
+    _motion: str | None
+    _remembers: bool
 
     def __init__(self) -> None:
         """Nothing has been fitted yet; what stands above is there."""
@@ -49,6 +50,7 @@ class KeptFit:
         self._program: Program | None = None
         self._mask: np.ndarray | None = None
         self._not_kept: str | None = None  # why the last fit left no weights to go on from, if it did not
+        self._following = Following(self._motion, getattr(self.task, "scale", 1))
         self._pusher = Pusher(self)
         self._fitter: Fitter | None = None  # of the session's stream
         self._closed = False
@@ -86,7 +88,7 @@ class KeptFit:
         self._following.begin(self._program)
         self._following.take(given.hold() if self._following.is_on else None, View())
         self._pusher.begin(whole)
-        course = self._pusher.course(given.measure(self._measure_every, clock))
+        course = self._pusher.course(whole, given.measure(self._measure_every, clock))
         return self._run(given, stop, clock, course, with_state=not isinstance(stop, Paced))
 
     def _fit_together(
@@ -112,6 +114,7 @@ class KeptFit:
     def _run(self, given: Given, stop: Rule, clock: Stopwatch, course: Course, with_state: bool) -> FitResult:
         """Consumes the loop; ``self.result`` is the answer, or the best so far when interrupted."""
         target, _ = given.prepare(self._program)
+        target = self._pusher.remember(target)
         self.result = None
         try:
             for step in fit_steps(

@@ -47,6 +47,7 @@ def save(session: Session, path: str | os.PathLike) -> None:
         "precision": settings.precision,
         "subsample": settings.subsample,
         "motion": session._motion,
+        "memory": session._remembers,
         "quality": session._quality,
         "tiles": to_plain(session._tiles),
         "engine": session.engine,
@@ -97,9 +98,10 @@ def _arguments(
         found["prior"] = from_plain(description["prior"], (Prior, HazePriors))
         found["optimiser"] = from_plain(description["optimiser"], Optimiser)
         found["stop"] = from_plain(description["stop"], Rule)
-        # Files of versions that knew none: every step saw every pixel, no picture was cut, no camera moved.
+        # Files of versions that knew none: every step saw every pixel, no picture was cut, no camera
+        # moved, no scene was remembered.
         found["subsample"] = bool(description.get("subsample", False))
-        found["motion"] = description.get("motion")
+        found["motion"], found["memory"] = description.get("motion"), bool(description.get("memory", False))
         found["tiles"] = from_plain(description.get("tiles", "auto"), (Tiles, str, type(None)))
         found["shape"] = tuple(description["shape"])
         _check_fits(found["prior"], found["task"], found["shape"], state, mask)

@@ -19,7 +19,7 @@ from dipedge.priors import Prior
 from dipedge.result import FitResult, Step
 from dipedge.stopping import Rule
 from dipedge.stopwatch import Stopwatch
-from dipedge.streaming.following import Following, chosen_motion
+from dipedge.streaming.following import chosen_motion
 from dipedge.streaming.stream import Stream
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
@@ -62,8 +62,12 @@ class Session(KeptFit):
         measure_every: steps between looks at ``fit``'s reference, 1 for every step; None for a hundredth of
             those a fit can take, 20 at most, which adds a twentieth to its time or less (``measure.py``).
         motion: how ``push`` follows a camera. "shift": the picture moves as a whole; "affine": it may be
-            turned, scaled and sheared, too; None: it stands still, or the user tells ``push``. "auto" takes
-            "shift" where the prior's input is a function of coordinates (Fourier features), and else None.
+            turned, scaled and sheared, too (steps then take longer: all pixels are seen, and their features
+            kept in memory); None: it stands still, or the user tells ``push``. "auto" takes "shift" where the
+            prior's input is a function of coordinates (Fourier features), and else None.
+        memory: whether ``push`` of a ``Denoise`` also keeps a mean of the frames that saw each pixel, which
+            is what is fitted, and what answers are completed from (``streaming/scene_memory.py``). False:
+            every frame is fitted as it came, and the network's own output is the answer.
 
     Attributes:
         result: the last ``FitResult``, or a list of them for a list of pictures. After a KeyboardInterrupt
@@ -96,14 +100,14 @@ class Session(KeptFit):
         preset: str | None = None,
         measure_every: int | None = None,
         motion: str | None = "auto",
+        memory: bool = True,
     ) -> None:
         arguments.check_task(task)
         if steps is None and stop is None:
             steps = getattr(task, "stop", None)
         chosen = chosen_preset(task, prior, quality, steps, preset)
         arguments.check_input(task, chosen.prior)
-        self.task = task
-        self.prior = chosen.prior
+        self.task, self.prior = task, chosen.prior
         self._preset = chosen
         self._bound = BOUND * chosen.steps
         self._stop = arguments.rule(stop, steps, chosen.stop, self._bound)
@@ -113,17 +117,15 @@ class Session(KeptFit):
             average=chosen.average if average is None else arguments.average(average),
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
-            subsample=chosen.subsample,
-            threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
+            subsample=chosen.subsample and self._motion != "affine",
+            threads=arguments.whole_or_none("threads", threads, 1, 4096),
+            warped=self._motion == "affine",
         )
-        self._quality = quality
-        self._tiles = arguments.tiles(tiles)
+        self._quality, self._tiles = quality, arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
-        looks = measure_every is None
-        self._measure_every = None if looks else arguments.whole("measure_every", measure_every, 1, 10**9)
-        self._progress = progress
+        self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
+        self._progress, self._remembers = progress, bool(memory)
         self._engine = engine_for(engine, self.prior, task)
-        self._following = Following(self._motion, getattr(task, "scale", 1))
         super().__init__()
 
     @property

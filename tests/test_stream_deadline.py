@@ -1,5 +1,6 @@
 """push with a deadline: it returns within the time allowed and one step, and knows what a step costs."""
 
+import os
 import time
 
 import numpy as np
@@ -161,25 +162,40 @@ def test_a_rule_that_marks_the_best_step_keeps_its_mark():
     watcher.rewind()
 
 
-def test_with_the_real_clock_a_frame_takes_its_deadline_and_one_step_at_most(noisy, tiny_pip):
-    """Time is the machine's here, and others use it: the best of several must keep the promise."""
+def busy():
+    """Whether others want the processors too, so that no wall clock says what our own work takes."""
+    return os.getloadavg()[0] > 0.8 * len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    "clock",
+    [
+        pytest.param(
+            time.perf_counter, marks=pytest.mark.skipif(busy(), reason="others use the machine"), id="wall"
+        ),
+        pytest.param(time.process_time, id="processor"),  # what others do does not count
+    ],
+)
+@pytest.mark.parametrize("warm", [False, True])
+def test_with_a_real_clock_a_frame_takes_its_deadline_and_one_step_at_most(
+    monkeypatch, noisy, tiny_pip, clock, warm
+):
+    monkeypatch.setattr("dipedge.stopwatch.time.perf_counter", clock)
     frame = noisy(64, 64)[0]
 
-    def kept(warm):
+    def kept():
         with de.Session(de.Denoise(), prior=tiny_pip, engine="native", threads=1) as session:
             if warm:
                 session.push(frame, steps=3)
-            began = time.perf_counter()
+            began = clock()
             result = session.push(frame, stop=de.Deadline(33))
-            took = time.perf_counter() - began
-            began = time.perf_counter()
+            took = clock() - began
+            began = clock()
             session._program.step(1)
-            step = time.perf_counter() - began
             assert result.reason is de.StopReason.DEADLINE
-            return result.steps > 1 and took <= 0.033 + step
+            return result.steps > 1 and took <= 0.033 + clock() - began
 
-    for warm in (False, True):
-        assert any(kept(warm) for _ in range(20))
+    assert any(kept() for _ in range(5))  # a collection of garbage may come in between
 
 
 # The answer of few steps ------------------------------------------------------------------------------
@@ -212,7 +228,8 @@ def test_the_young_average_hands_over_to_the_engines(engine, tiny_pip, noisy):
         before = program.estimate()
         result = session.push(frame, steps=1)
         wanted = 0.9 * before + 0.1 * program.estimate(averaged=False)
-        np.testing.assert_allclose(result.image, wanted, atol=1e-6)
+        assert result.steps == 1
+        np.testing.assert_allclose(program.estimate(), wanted, atol=1e-6)
 
 
 def test_a_first_push_to_the_sessions_own_rule_is_the_fit_itself(engine, tiny_prior, noisy):

@@ -320,7 +320,8 @@ class NativeProgram:
         Raises:
             InputError: an unknown key, or an array of another shape; nothing is changed then.
         """
-        shapes = {key: value.shape for key, value in self.state().items()}
+        # Only of what is given: a stream sets its average with every frame, and copies of all take longer.
+        shapes = {key: value.shape for given in state for key, value in self.state(given).items()}
         shapes |= {"average": self.shape, "output": self.shape, "loss": ()}
         if not isinstance(self._encoding, Fourier):
             shapes["input"] = (*self.shape[:2], self._encoding.channels)

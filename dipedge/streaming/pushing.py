@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +20,16 @@ from dipedge.stopwatch import Stopwatch
 from dipedge.streaming.averaging import StreamCourse, YoungAverage, moved
 from dipedge.streaming.following import Move, has_coordinates
 from dipedge.streaming.pace import Pace, Paced
+from dipedge.streaming.scene_memory import SceneMemory
+from dipedge.tasks import Denoise
+from dipedge.tensors import on_host
 from dipedge.views import View
 
 if TYPE_CHECKING:
     from dipedge.session import Session
 
 # Of a saved stream, beside what its program has.
-STREAM_KEYS = ("stream/frame", "stream/mean", "stream/counts")
+STREAM_KEYS = ("stream/frame", "stream/mean", "stream/counts", "stream/memory", "stream/places")
 
 
 class Pusher:
@@ -38,17 +42,31 @@ class Pusher:
     def __init__(self, session: Session) -> None:
         self._session, self._pace = session, Pace()
         self._young: YoungAverage | None = None
+        # Noise alone is fresh in every frame; what else degrades pictures averages to itself.
+        self._memory = SceneMemory() if isinstance(session.task, Denoise) and session._remembers else None
 
     def begin(self, whole: bool, new_program: bool = True) -> None:
         """A fit begins on new weights; ``whole`` if it runs to the session's own rule."""
         if new_program:
             self._pace.forget()
+        if self._memory is not None:
+            self._memory.forget()
         # A whole fit is the one that ``Session.fit`` makes, to the bit.
         self._young = None if whole else YoungAverage(self._session._settings.average)
 
-    def course(self, measure: Measure | None = None, cut: bool = False) -> StreamCourse:
-        """What a fit is noted in, that frames may follow."""
-        return StreamCourse(measure, young=self._young, view=self._session._following.view, cut=cut)
+    def course(self, whole: bool, measure: Measure | None = None, cut: bool = False) -> StreamCourse:
+        """What a fit is noted in, that frames may follow; ``whole``: see ``begin``."""
+        view, memory = self._session._following.view, None if whole else self._memory
+        return StreamCourse(measure, young=self._young, view=view, cut=cut, memory=memory)
+
+    def remember(self, target: np.ndarray) -> np.ndarray:
+        """Takes the frame in hand into the scene's memory, and has its mean fitted instead."""
+        if self._memory is None:
+            return target
+        session = self._session
+        target = self._memory.take(on_host(target), session._noise(target))
+        session._program.set_target(target)
+        return target
 
     def push(
         self,
@@ -75,8 +93,13 @@ class Pusher:
                 self.begin(usual, new_program=False)
             elif usual:
                 rule = MaxSteps(FRAME_STEPS)
+            if self._memory is not None and not (move.cut or move.is_none):
+                # The network is fitted where the mean lies, which moves by whole pixels alone.
+                move = replace(move, motion=self._memory.follow(session._following.view))
+                session._program.set_views([self._memory.grid])
             self._move_average(move)
-            paced, course = Paced(rule, self._pace, clock, unwanted), self.course(cut=move.cut)
+            paced = Paced(rule, self._pace, clock, unwanted)
+            course = self.course(move.cut and usual, cut=move.cut)
             result = session._run(given, paced, clock, course, with_state=False)
         self._pace.note_end(clock())
         return result
@@ -88,7 +111,7 @@ class Pusher:
             state["stream/frame"] = following.frame
         if young is not None and not young.grown_up:
             state |= young.state()
-        return state
+        return state if self._memory is None else state | self._memory.state()
 
     def load_state(self, state: State, views: np.ndarray | None) -> None:
         """Goes on where ``state`` was called.
@@ -101,11 +124,13 @@ class Pusher:
             InputError: arrays of another shape than the session's frames have.
         """
         session = self._session
+        view = View() if views is None else View.of_numbers(views[0])
+        if self._memory is not None and self._memory.load_state(state, session._program.shape):
+            view = self._memory.view
         frame = state.get("stream/frame")
         if frame is not None:
             if frame.ndim != 3 or session.task.estimate_shape(frame.shape) != session._program.shape:
                 raise InputError(f"stream/frame is an array of {frame.shape}")
-            view = View() if views is None else View.of_numbers(views[0])
             session._following.take(frame.astype(np.float32), view)
         if "stream/mean" in state:
             self._young = YoungAverage(session._settings.average)
@@ -128,7 +153,7 @@ class Pusher:
             raise InputError("motion was given; this prior's input is no function of coordinates, take pip()")
         if not motion.is_shift and session._motion != "affine":
             raise InputError(
-                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine' for that"
+                f"motion is {motion.matrix}, more than a shift; open the session with motion='affine'"
             )
 
     def _check_size(self, given: Given) -> None:
