@@ -176,6 +176,6 @@ def _ours(task: Task, quality: str) -> ClipPreset:
     return ClipPreset(
         _NETWORK, _MUON, epochs, warm, 0.0,
         f"ours ({quality}), from: {_published(task).source}",
-        segment=24, overlap=4, most=most, share=0.9, longer=0.5, least=LEAST_STEPS, memory=1 / 16, tempo=0.5,
+        segment=24, overlap=4, most=most, share=0.85, longer=0.5, least=LEAST_STEPS, memory=1 / 16, tempo=0.5,
         motion="affine",
     )  # fmt: skip
