@@ -2,8 +2,8 @@
 
     python -m benchmarks.stream_settings PICTURE [--scenes pan ...] [--settings default ...] [--seeds 0 1]
 
-PICTURE is halved (a 512 x 512 photograph becomes 256 x 256); frames are windows of it, with fresh noise of
-sigma 25 clipped to [0, 1]. Scenes:
+PICTURE is halved (a 512 x 512 photograph becomes 256 x 256) unless ``--whole``; frames are windows of it,
+with fresh noise of sigma 25 clipped to [0, 1]. Scenes:
 
 static    the middle, for 20 frames
 pan       a window that moves 2 pixels to the right with each frame, which the session is not told
@@ -60,9 +60,12 @@ SETTINGS = {
 }
 
 
-def halved(path: str) -> Image.Image:
+def opened(path: str, whole: bool) -> np.ndarray:
+    """The picture, [H, W, 3] float32; halved unless ``whole``."""
     picture = Image.open(path).convert("RGB")
-    return picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
+    if not whole:
+        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.LANCZOS)
+    return np.asarray(picture, np.float32) / 255
 
 
 def window(picture: Image.Image, left: float, top: float, size: int) -> np.ndarray:
@@ -72,9 +75,9 @@ def window(picture: Image.Image, left: float, top: float, size: int) -> np.ndarr
     return np.asarray(seen, np.float32) / 255
 
 
-def scene(name: str, path: str, size: int, frames: int) -> Iterator[Frame]:
+def scene(name: str, path: str, size: int, frames: int, whole: bool) -> Iterator[Frame]:
     """The frames of a scene."""
-    small = np.asarray(halved(path), np.float32) / 255
+    small = opened(path, whole)
     height, width = small.shape[:2]
     top, left = (height - size) // 2, (width - size) // 2
     middle = small[top : top + size, left : left + size]
@@ -111,11 +114,11 @@ def psnr(answer: np.ndarray, clean: np.ndarray) -> float:
     return float(-10 * np.log10(np.mean((answer.astype(np.float64) - clean) ** 2) + 1e-20))
 
 
-def run(frames: list[Frame], steps: int, seed: int, arguments: dict) -> tuple[np.ndarray, float]:
-    """PSNR of each frame: of the whole, the square and its trail (NaN without); and seconds a frame."""
+def run(frames: list[Frame], steps: int, seed: int, arguments: dict) -> tuple[np.ndarray, np.ndarray]:
+    """PSNR of each frame: whole, square, trail (NaN without); seconds a frame, and of one core if alone."""
     draw, rows = np.random.default_rng(100 + seed), []
     with de.Session(de.Denoise(sigma=SIGMA), seed=seed, **arguments) as session:
-        began = time.perf_counter()
+        began = np.array([time.perf_counter(), time.process_time()])
         for frame in frames:
             grain = draw.standard_normal(frame.clean.shape).astype(np.float32) * (SIGMA / 255)
             answer = session.push(np.clip(frame.clean + grain, 0, 1), steps=steps).image
@@ -125,7 +128,8 @@ def run(frames: list[Frame], steps: int, seed: int, arguments: dict) -> tuple[np
                 behind = slice(max(0, along.start - TRAIL), along.start)
                 row[1:] = (psnr(answer[across, at], frame.clean[across, at]) for at in (along, behind))
             rows.append(row)
-        return np.array(rows), (time.perf_counter() - began) / len(frames)
+        ended = np.array([time.perf_counter(), time.process_time()])
+        return np.array(rows), (ended - began) / len(frames)
 
 
 def main() -> None:
@@ -138,16 +142,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--whole", action="store_true", help="the picture is not halved")
     parser.add_argument("--clip")
     parser.add_argument("--height", type=int, default=120)
     chosen = parser.parse_args()
-    print("| scene | settings | seed | frame 1 | 5 | 10 | last | object | trail | ms a frame |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("| scene | settings | seed | frame 1 | 5 | 10 | last | object | trail | ms a frame | of one core |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for name in chosen.scenes:
         frames = (
             list(film(chosen.clip, chosen.height, chosen.frames))
             if name == "clip"
-            else list(scene(name, chosen.picture, chosen.size, chosen.frames))
+            else list(scene(name, chosen.picture, chosen.size, chosen.frames, chosen.whole))
         )
         for settings in chosen.settings:
             for seed in chosen.seeds:
@@ -156,10 +161,8 @@ def main() -> None:
                 last = len(found) - 1
                 cells = [f"{found[min(at, last), 0]:.2f}" for at in (0, 4, 9, last)]
                 cells += [f"{value:.2f}" for value in found[last // 2 :, 1:].mean(axis=0)]
-                print(
-                    f"| {name} | {settings} | {seed} | {' | '.join(cells)} | {1000 * seconds:.0f} |",
-                    flush=True,
-                )
+                cells += [f"{1000 * value:.0f}" for value in seconds]
+                print(f"| {name} | {settings} | {seed} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from dipedge.priors import Prior
 from dipedge.result import FitResult, Step
 from dipedge.stopping import Rule
 from dipedge.stopwatch import Stopwatch
-from dipedge.streaming.following import Following, chosen_motion
+from dipedge.streaming.following import chosen_motion
 from dipedge.streaming.stream import Stream
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
@@ -107,8 +107,7 @@ class Session(KeptFit):
             steps = getattr(task, "stop", None)
         chosen = chosen_preset(task, prior, quality, steps, preset)
         arguments.check_input(task, chosen.prior)
-        self.task = task
-        self.prior = chosen.prior
+        self.task, self.prior = task, chosen.prior
         self._preset = chosen
         self._bound = BOUND * chosen.steps
         self._stop = arguments.rule(stop, steps, chosen.stop, self._bound)
@@ -122,14 +121,11 @@ class Session(KeptFit):
             threads=arguments.whole_or_none("threads", threads, 1, 4096),
             warped=self._motion == "affine",
         )
-        self._quality = quality
-        self._tiles = arguments.tiles(tiles)
+        self._quality, self._tiles = quality, arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
         self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
-        self._progress = progress
+        self._progress, self._remembers = progress, bool(memory)
         self._engine = engine_for(engine, self.prior, task)
-        self._following = Following(self._motion, getattr(task, "scale", 1))
-        self._remembers = bool(memory)
         super().__init__()
 
     @property

@@ -68,8 +68,11 @@ def checked_run(*command: object, **options: object) -> subprocess.CompletedProc
 @cache
 def built() -> Path:
     """The folder with libdipedge.so and libdipedge.a, brought up to date."""
-    if not (BUILD / "CMakeCache.txt").is_file():
+    cache, ours = BUILD / "CMakeCache.txt", f"CMAKE_HOME_DIRECTORY:INTERNAL={ROOT}\n"
+    if not cache.is_file() or ours not in cache.read_text():
         pytest.skip("no build/dev, which an installation without build isolation makes (make test)")
+    if find_cmake() is None:
+        pytest.skip("cmake is not installed")
     with open(BUILD / "c_api.lock", "w") as lock:  # several test processes may come at once
         fcntl.flock(lock, fcntl.LOCK_EX)
         checked_run(find_cmake(), "--build", BUILD, "--parallel", "2", "--target", *TARGETS, text=True)

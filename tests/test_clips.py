@@ -62,6 +62,14 @@ def test_a_clip_is_fitted_and_not_only_passed_on(restore, clip):
     assert result.reason is de.StopReason.STEPS
 
 
+@pytest.mark.parametrize("quality", ["paper", "balanced", "fast"])
+def test_every_quality_runs_with_its_own_network(engine, clip, quality):
+    options = {"engine": engine, "quality": quality, "steps": 1, "threads": 1}
+    result = restore_video(clip(7), de.Denoise(), **options)
+    assert result.frames.shape == (7, 16, 20, 3)
+    assert result.steps == {"paper": 2, "balanced": 2, "fast": 3}[quality]
+
+
 def test_steps_say_how_often_each_frame_is_seen(restore, clip):
     result = restore(clip(8), segment=8)
     assert result.steps == STEPS * 2  # two batches of six see eight frames

@@ -104,19 +104,12 @@ def restore_video(
     steps = None if steps is None else arguments.whole("steps", steps, 1, 10**9)
     preset = _cut(clip_preset(task, prior, quality, steps), segment, overlap)
     preset = replace(preset, motion=_checked_motion(motion, preset))
-    times = _checked_times(times, preset)
-    if between not in ("blend", "query"):
-        raise InputError(f'between is {between!r}; it must be "blend" or "query"')
+    times = _checked_times(times, between, preset)
     if resume and output is None:
         raise InputError("resume is True; that needs an output, beside which an unfinished run is kept")
-    settings = Settings(
-        seed=arguments.whole("seed", seed, 0, 2**63 - 1),
-        precision=precision,
-        threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
-    )
-    clip = GivenClip(source)
-    chosen = engine_for(engine, preset.prior, task)
-    cutting = Cutting(task, clip.shape, arguments.tiles(tiles))
+    settings = _settings(seed, precision, threads)
+    clip, tiles = GivenClip(source), arguments.tiles(tiles)
+    chosen, cutting = engine_for(engine, preset.prior, task), Cutting(task, clip.shape, tiles)
     fits = SegmentFits(
         chosen, task, preset, settings, cutting, times, between, progress, _segments(clip, preset)
     )
@@ -125,12 +118,19 @@ def restore_video(
     description = {
         "task": to_plain(task), "prior": to_plain(preset.prior), "quality": quality, "steps": steps,
         "segment": preset.segment, "overlap": preset.overlap, "motion": preset.motion, "times": times,
-        "between": between,
-        "tiles": to_plain(arguments.tiles(tiles)), "seed": seed, "engine": chosen.name,
+        "between": between, "tiles": to_plain(tiles), "seed": seed, "engine": chosen.name,
         "precision": precision, "version": __version__,
         "clip": [*clip.shape, clip.reader.has_alpha, clip.reader.bit_depth],
     }  # fmt: skip
     return finish(run, answer, chosen, watch, lambda: run.run(description, resume))
+
+
+def _settings(seed: Any, precision: str, threads: Any) -> Settings:
+    return Settings(
+        seed=arguments.whole("seed", seed, 0, 2**63 - 1),
+        precision=precision,
+        threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
+    )
 
 
 def _run(
@@ -176,8 +176,10 @@ def _cut(preset: ClipPreset, segment: int | None, overlap: int | None) -> ClipPr
     return preset
 
 
-def _checked_times(times: Any, preset: ClipPreset) -> int:
+def _checked_times(times: Any, between: Any, preset: ClipPreset) -> int:
     times = arguments.whole("times", times, 1, 8)
+    if between not in ("blend", "query"):
+        raise InputError(f'between is {between!r}; it must be "blend" or "query"')
     if times > 1 and not preset.timed:
         raise InputError(f"times is {times}; a prior of single pictures knows nothing between them")
     return times
