@@ -2,8 +2,8 @@
 
     python -m benchmarks.stream_settings PICTURE [--scenes pan ...] [--settings default ...] [--seeds 0 1]
 
-PICTURE is halved (a 512 x 512 photograph becomes 256 x 256) unless ``--whole``; frames are windows of it, with fresh noise of
-sigma 25 clipped to [0, 1]. Scenes:
+PICTURE is halved (a 512 x 512 photograph becomes 256 x 256) unless ``--whole``; frames are windows of it,
+with fresh noise of sigma 25 clipped to [0, 1]. Scenes:
 
 static    the middle, for 20 frames
 pan       a window that moves 2 pixels to the right with each frame, which the session is not told

@@ -8,6 +8,7 @@ from PIL import Image
 
 import dipedge as de
 from dipedge.errors import InputError
+from dipedge.streaming.local_motion import block_shifts
 from dipedge.streaming.resampling import shifted
 from dipedge.streaming.scene_memory import SceneMemory
 from dipedge.views import View
@@ -79,6 +80,24 @@ def test_an_object_that_moves_leaves_no_trail():
     assert shade(mean) < 0.02
     assert shade(plain) > 4 * shade(mean)
     assert psnr(mean[:32], clean[:32]) > 29  # and the rest of the room is still averaged
+
+
+@pytest.mark.parametrize("size", [(64, 96), (61, 94)])
+def test_blocks_that_moved_by_themselves_are_found(size):
+    draw, room = np.random.default_rng(8), picture("coffee_256.png", 128)[: size[0], : size[1]]
+    thing = picture("astronaut_256.png", 128)[20:52, 40:72]
+    before, after = room.copy(), room.copy()
+    before[16:48, 20:52] = thing
+    after[18:50, 23:55] = thing
+    stayed = block_shifts(noisy(room, draw), room, VARIANCE)
+    if stayed is not None:  # a block or two, by chance
+        assert (stayed[0] != np.arange(size[0])[:, None]).mean() < 0.02
+    rows, columns = block_shifts(noisy(after, draw), before, VARIANCE)
+    assert rows.shape == columns.shape == size
+    moved = (rows - np.arange(size[0])[:, None] == -2) & (columns - np.arange(size[1]) == -3)
+    assert moved[22:46, 27:51].mean() > 0.8
+    assert moved[:, 64:].mean() < 0.02
+    assert np.abs(before[rows, columns] - after)[22:46, 27:51].mean() < 0.03
 
 
 def test_what_the_network_misses_is_given_back_but_not_the_noise():

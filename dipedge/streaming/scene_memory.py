@@ -6,10 +6,10 @@ network's output what that misses and noise does not explain. Three things are d
 
 *Motion.* The mean lies on a grid of its own, which follows the camera by whole pixels. Only the newest frame
 is interpolated on its way in, and only the answer on its way out; a mean that is interpolated with every
-frame loses its detail.
+frame loses its detail. Blocks that moved by themselves are taken along (``local_motion``).
 
-*Change.* Where a frame differs from the mean by more than noise does, in the mean of a window, the past is
-forgotten: objects that move leave no trail, and are as noisy as one frame is until they are known.
+*Change.* Where a frame differs from the mean by more than noise does, in mean or power of a window, the
+past is forgotten: objects that move leave no trail, and are as noisy as one frame is until they are known.
 
 *Weight.* A pixel that n frames saw has n-th of the noise. Residuals of the network against the mean are
 given back as far as they exceed that (a local Wiener filter): all where the network is far behind, nothing
@@ -25,6 +25,7 @@ import numpy as np
 
 from dipedge.errors import InputError
 from dipedge.streaming.averaging import moved
+from dipedge.streaming.local_motion import block_shifts, mean_of_channels
 from dipedge.streaming.resampling import shifted
 from dipedge.views import NUMBERS, View
 
@@ -103,6 +104,9 @@ class SceneMemory:
             self._mean, self._count = frame.copy(), np.ones(frame.shape[:2], np.float32)
             return self._mean
         frame = self._shifted(frame, -1)
+        places = block_shifts(frame, self._mean, self._variance)
+        if places is not None:
+            self._mean, self._count = self._mean[places], self._count[places]
         self._forget_changes(frame)
         longest = LONGEST if self._view.is_shift else LONGEST_TURNED
         self._count = np.minimum(self._count + 1, np.float32(longest))
@@ -149,7 +153,7 @@ class SceneMemory:
             estimate: [H, W, C], of the network at ``grid``.
         """
         missed = self._mean - estimate
-        power = _window_mean(np.mean(missed * missed, axis=2), WIENER)
+        power = _window_mean(mean_of_channels(missed * missed), WIENER)
         noise = np.float32(self._variance) / self._count
         share = np.clip(1 - noise / np.maximum(power, np.float32(1e-12)), 0, 1)
         return np.clip(self._shifted(estimate + share[..., None] * missed, 1), 0, 1)
@@ -166,22 +170,20 @@ class SceneMemory:
         known = self._count > 0
         if not known.any():
             return
-        fresh = 1 + 1 / np.maximum(
-            self._count, np.float32(1e-3)
-        )  # variance of a difference, in frames' noise
+        # Variance of a difference, in frames' noise.
+        fresh = 1 + 1 / np.maximum(self._count, np.float32(1e-3))
         apart = frame - self._mean
-        squares = np.mean(apart * apart, axis=2) / fresh
+        squares = mean_of_channels(apart * apart) / fresh
         calm = float(np.quantile(_window_mean(squares, WIENER)[known], CALM))
         self._variance = max(self._variance, calm / CALM_POWER)
         # What a mean is wrong by is noise of it, and one so noisy is worth so few frames (Kalman's gain).
         for side in POWER_WINDOWS:
             deviation = np.sqrt(2 / (side * side * frame.shape[2]))
-            excess = _window_mean(squares, side) / np.float32(self._variance) - np.float32(
-                1 + MARGIN * deviation
-            )
+            usual = np.float32(1 + MARGIN * deviation)
+            excess = _window_mean(squares, side) / np.float32(self._variance) - usual
             self._count = self._count / (1 + self._count * fresh * np.maximum(excess, 0))
         spread = np.sqrt(np.float32(self._variance / frame.shape[2]) * fresh)
-        apart = apart.mean(axis=2) / spread
+        apart = mean_of_channels(apart) / spread
         surprise = np.zeros_like(apart)
         for side in WINDOWS:
             found = side * np.abs(_window_mean(apart, side))
