@@ -14,6 +14,10 @@ separable: with W_u the first 2n columns of the weight and W_v the last 2n,
 so the 4n-channel picture never needs to exist. BN after it is separable too: on a full grid the mean is
 mean(column) + mean(row) + bias and the variance exactly var(column) + var(row).
 
+Where pixels lie elsewhere (``dipedge/views.py``), u_j and v_i are those places. A shift keeps the two tables;
+other views have u and v of every pixel (``features_at``), and no separable layer. Features of a frame's time
+are the same along a row and belong to the row table.
+
 Shapes. frequencies [n]; tables [W, 2n] and [H, 2n]; weight [O, 4n, 1, 1]; y [1, O, ceil(H/s), ceil(W/s)]
 with stride s keeping pixels 0, s, 2s, ... of each side.
 
