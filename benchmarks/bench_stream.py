@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--frames", type=int, default=20, help="of a stream whose quality is measured")
     words.add_argument("--side", type=int, default=64, help="of frames, for latency and memory")
     words.add_argument("--latency-frames", type=int, default=1000)
+    words.add_argument("--rate", type=float, default=30.0, help="frames a second of the camera")
     words.add_argument("--memory-frames", type=int, default=2000)
     words.add_argument("--growth", type=float, default=4.0, help="MiB that memory may grow by")
     words.add_argument("--engine", default="auto")
@@ -85,7 +86,7 @@ def measured_quality(options: argparse.Namespace) -> Rows:
 
 
 def measured_latency(options: argparse.Namespace) -> Rows:
-    """Frames with a fixed number of steps, and with a deadline."""
+    """Frames with a fixed number of steps, with a deadline, and from a camera that waits for nobody."""
     rows = []
     rules = {f"{steps} steps": {"steps": steps} for steps in options.steps[:3]}
     rules[f"Deadline({DEADLINE_MS})"] = {"stop": de.Deadline(ms=DEADLINE_MS)}
@@ -95,18 +96,30 @@ def measured_latency(options: argparse.Namespace) -> Rows:
             found = stream_runs.latency(session, seen, **rule)
         rows.append({"side": options.side, "rule": name, **found})
         say(rows[-1])
+    with opened_session(options) as session:
+        seen = shots("pan", photograph(options, options.side), options.side, options.latency_frames)
+        frames = (shot.noisy for shot in seen)
+        rule = {"stop": de.Deadline(ms=0.75 * 1000 / options.rate)}
+        found = stream_runs.streamed_latency(session, frames, options.rate, **rule)
+    rows.append({"side": options.side, "rule": f"stream at {options.rate:g}/s", **found})
+    say(rows[-1])
     return rows
 
 
 def measured_memory(options: argparse.Namespace) -> Rows:
-    """One long stream."""
-    with opened_session(options) as session:
+    """One long stream frame by frame with ``push``, and one by ``stream``, whose threads hand frames on."""
+    settled, every = min(200, options.memory_frames // 4), max(1, options.memory_frames // 40)
+    steps, rows = options.steps[0], []
+    for way in ("push", "stream"):
         seen = shots("pan", photograph(options, options.side), options.side, options.memory_frames)
-        settled = min(200, options.memory_frames // 4)
-        every = max(1, options.memory_frames // 40)
-        found = stream_runs.memory(session, seen, settled, every, steps=options.steps[0])
-    rows = [{"side": options.side, "steps": options.steps[0], **found}]
-    say(rows[0])
+        with opened_session(options) as session:
+            if way == "push":
+                results = stream_runs.pushed(session, seen, {"steps": steps}, stream_runs.BEGUN)
+            else:
+                results = session.stream((shot.noisy for shot in seen), steps=steps)
+            found = stream_runs.memory(results, settled, every)
+        rows.append({"side": options.side, "way": way, "steps": steps, **found})
+        say(rows[-1])
     return rows
 
 
@@ -136,7 +149,7 @@ def page(report: dict[str, Any]) -> str:
             continue
         rows = report[section]["rows"]
         about = ", ".join(f"{key} {value}" for key, value in report[section]["about"].items() if value)
-        header = list(rows[0])
+        header = list(dict.fromkeys(name for row in rows for name in row))
         lines += ["", f"## {section.capitalize()}", "", about, ""]
         body = [[shown(row.get(name)) for name in header] for row in rows]
         lines += ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *body)]

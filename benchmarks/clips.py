@@ -84,6 +84,7 @@ def planned(options: argparse.Namespace) -> running.Plan:
     unknown = sorted(set(options.without) - set(ORDER))
     if unknown:
         raise tables.UsageError(f"--without: no column {unknown[0]!r}; there are {', '.join(ORDER)}")
+    tables.make_folder(options.out)
     files = [(name, options.data / name) for name in options.clips]
     return running.Plan(chosen, cells_of(options), files, options.out / "clips.csv", options.size)
 

@@ -83,20 +83,51 @@ def latency(session: de.Session, shots: Iterable[Shot], **rule: Any) -> Row:
     }
 
 
+def streamed_latency(session: de.Session, frames: Iterable[np.ndarray], rate: float, **rule: Any) -> Row:
+    """As ``latency``, from a camera of ``rate`` frames a second that waits for nobody.
+
+    A frame's time runs from its arrival to its result, and the newest frame goes first: those that had to
+    make way are ``dropped``.
+    """
+    with session.stream(_paced(frames, rate), drop="oldest", **rule) as stream:
+        for _ in stream:
+            pass
+        found = stream.statistics
+    return {
+        "frames": found.received,
+        "dropped": found.dropped,
+        "p50_ms": found.latency_p50,
+        "p99_ms": found.latency_p99,
+        "max_ms": found.latency_max,
+        "frames_per_second": found.frames_per_second,
+    }
+
+
+def _paced(frames: Iterable[np.ndarray], rate: float) -> Iterator[np.ndarray]:
+    """Frames at their times; one that is made too late comes at once."""
+    begin = time.perf_counter()
+    for index, frame in enumerate(frames):
+        time.sleep(max(0.0, begin + index / rate - time.perf_counter()))
+        yield frame
+
+
 def resident_mib() -> float:
     """Memory of this process that is in use now, in MiB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def memory(session: de.Session, shots: Iterable[Shot], settled: int, every: int = 50, **rule: Any) -> Row:
-    """How much memory grows from frame ``settled`` on, looked at after every ``every`` frames.
+def memory(results: Iterable[Any], settled: int, every: int = 50) -> Row:
+    """How much memory grows from result ``settled`` on, looked at after every ``every`` of them.
 
     Until then allocators and caches find their sizes. The growth is that of the *median* of the last quarter
     over the median of the first: a single look may catch a page that is about to be given back.
+
+    Args:
+        results: of a stream, one after the other; none is kept.
     """
-    looks = []
-    for index, _ in enumerate(pushed(session, shots, rule, BEGUN)):
+    looks, index = [], 0
+    for index, _ in enumerate(results):
         if index >= settled and (index - settled) % every == 0:
             gc.collect()
             looks.append(resident_mib())

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # for editors and type checkers, which do not run __getattr__
-    from dipedge import encoders, models
+    from dipedge import encoders, models, pixel_formats
     from dipedge.clips import FittedSegment, VideoInterrupted, VideoResult, restore_video
     from dipedge.engines import get_engine
     from dipedge.errors import (
@@ -76,7 +76,7 @@ __version__ = "0.1.0"
 
 # Each public name and the module it lives in; a test holds this, __all__ and the imports above together.
 _HOMES = {
-    "dipedge": ("encoders", "models"),  # modules that are public as a whole
+    "dipedge": ("encoders", "models", "pixel_formats"),  # modules that are public as a whole
     "dipedge.clips": ("FittedSegment", "VideoInterrupted", "VideoResult", "restore_video"),
     "dipedge.engines": ("get_engine",),
     "dipedge.errors": (
@@ -205,6 +205,7 @@ __all__ = [
     "get_engine",
     "models",
     "pip",
+    "pixel_formats",
     "pixels",
     "preset",
     "psnr",

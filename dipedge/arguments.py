@@ -37,6 +37,11 @@ def whole(name: str, value: Any, low: int, high: int) -> int:
     return int(value)
 
 
+def whole_or_none(name: str, value: Any, low: int, high: int) -> int | None:
+    """``whole``, or None for None."""
+    return None if value is None else whole(name, value, low, high)
+
+
 def number(name: str, value: Any) -> float:
     """``value`` as a float."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -83,9 +83,16 @@ class Given:
         return self.picture.pixels if self._held is None else self._held
 
     def hold(self) -> np.ndarray:
-        """``pixels``, converted once from now on: four bytes a value, which a frame of a stream may cost."""
-        self._held = self.pixels
-        return self._held
+        """``pixels``, converted once from now on: four bytes a value, which a frame of a stream may cost.
+
+        They are nobody else's and can no longer be written, so whoever wants to may keep them.
+        """
+        pixels = self.pixels
+        if np.may_share_memory(pixels, self.picture.values):  # the caller's: a camera may use it again
+            pixels = pixels.copy()
+        pixels.flags.writeable = False
+        self._held = pixels
+        return pixels
 
     @property
     def piece(self) -> tuple[int, int, int]:

@@ -41,7 +41,7 @@ class KeptFit:
     _ensemble: int
     _measure_every: int | None
     _progress: Callable[[Step], object] | None
-    _following: Following
+    _motion: str | None
     _remembers: bool
 
     def __init__(self) -> None:
@@ -50,6 +50,7 @@ class KeptFit:
         self._program: Program | None = None
         self._mask: np.ndarray | None = None
         self._not_kept: str | None = None  # why the last fit left no weights to go on from, if it did not
+        self._following = Following(self._motion, getattr(self.task, "scale", 1))
         self._pusher = Pusher(self)
         self._fitter: Fitter | None = None  # of the session's stream
         self._closed = False

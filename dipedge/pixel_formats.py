@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dipedge import bayer
+from dipedge import bayer, yuv
 from dipedge.errors import InputError
 
-# Red's and blue's share of luma.
-LUMA = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 # Where U and V lie: planes with 2 x 2 pixels a value, or bytes of pairs of pixels.
 YUV_PLANES = {"NV12": "UV", "NV21": "VU", "I420": "UV", "YV12": "VU"}
 YUV_PACKED = {"YUYV": (0, 1, 3), "YUY2": (0, 1, 3), "YVYU": (0, 3, 1), "UYVY": (1, 0, 2)}  # first Y, U, V
@@ -40,7 +38,6 @@ FORMATS = (
     *PACKED,
     *(pattern + depth for pattern in BAYER for depth in bayer.DEPTHS),
 )
-BAND = 2**15  # pixels converted at a time, so that the steps of the arithmetic stay in the cache
 
 
 @dataclass(frozen=True)
@@ -95,11 +92,11 @@ def to_rgb(
         InputError: an unknown format or matrix, sides, strides or offsets that cannot be, too few bytes; or
             too many, where neither strides nor offsets say why; Bayer values above what its bits hold.
     """
-    _check_matrix(matrix)
+    yuv.check_matrix(matrix)
     planes = _views(data, format, width, height, strides, offsets)
     if format in YUV_PLANES or format in YUV_PACKED:
         y, u, v = _yuv_views(planes, format, width)
-        return _rgb_of(y, u, v, width, height, matrix, full_range)
+        return yuv.rgb_of(y, u, v, width, height, matrix, full_range)
     if format == "GRAY8":
         return planes[0]
     if format == "GRAY16":
@@ -128,7 +125,7 @@ def from_rgb(
     Raises:
         InputError: another dtype, shape or format.
     """
-    _check_matrix(matrix)
+    yuv.check_matrix(matrix)
     pixels = np.asarray(pixels)
     if format not in YUV_PLANES:
         raise InputError(f"format is {format!r}; RGB is turned into {', '.join(YUV_PLANES)}")
@@ -142,7 +139,7 @@ def from_rgb(
     height, width = pixels.shape[:2]
     frame = np.zeros(frame_bytes(format, width, height), np.uint8)
     y, u, v = _yuv_views(_views(frame, format, width, height, None, None), format, width)
-    _fill_yuv(np.broadcast_to(np.atleast_3d(pixels), (height, width, 3)), y, u, v, matrix, full_range)
+    yuv.fill(np.broadcast_to(np.atleast_3d(pixels), (height, width, 3)), y, u, v, matrix, full_range)
     return frame
 
 
@@ -235,77 +232,3 @@ def _yuv_views(planes: list[np.ndarray], format: str, width: int) -> list[np.nda
         return [planes[0][:, luma::2][:, :width], planes[0][:, u::4], planes[0][:, v::4]]
     first, second = (planes[1][:, 0::2], planes[1][:, 1::2]) if len(planes) == 2 else planes[1:]
     return [planes[0], first, second] if YUV_PLANES[format] == "UV" else [planes[0], second, first]
-
-
-# YUV arithmetic -------------------------------------------------------------------------------------
-
-
-def _check_matrix(matrix: str) -> None:
-    if matrix not in LUMA:
-        raise InputError(f"matrix is {matrix!r}; it must be one of {', '.join(LUMA)}")
-
-
-def _ranges(full_range: bool) -> tuple[float, float, float]:
-    """Black, and the steps from black to white and from the least chroma to the greatest."""
-    return (0.0, 255.0, 255.0) if full_range else (16.0, 219.0, 224.0)
-
-
-def _bands(rows: int, width: int) -> list[slice]:
-    """An even number of rows at a time."""
-    count = max(2, BAND // width // 2 * 2)
-    return [slice(first, min(first + count, rows)) for first in range(0, rows, count)]
-
-
-def _rgb_of(
-    y: np.ndarray, u: np.ndarray, v: np.ndarray, width: int, height: int, matrix: str, full_range: bool
-) -> np.ndarray:
-    red, blue = LUMA[matrix]
-    green = 1 - red - blue
-    black, luma, chroma = _ranges(full_range)
-    # What a step of U and of V adds to each colour; 255 is white.
-    shares = (
-        (0.0, 2 * (1 - red)),
-        (-2 * blue * (1 - blue) / green, -2 * red * (1 - red) / green),
-        (2 * (1 - blue), 0.0),
-    )
-    weights = np.float32(shares) * np.float32(255 / chroma)
-    tall = 1 if len(u) == height and height > 1 else 2  # rows that share their chroma
-    result = np.empty((height, width, 3), np.uint8)
-    for rows in _bands(height, width):
-        shared = slice(rows.start // tall, -(-rows.stop // tall))
-        u_part, v_part = np.float32(u[shared]) - np.float32(128), np.float32(v[shared]) - np.float32(128)
-        bright = (np.float32(y[rows]) - np.float32(black)) * np.float32(255 / luma)
-        whole = np.empty((len(u_part), tall, u_part.shape[1], 2), np.float32)
-        for colour, (u_weight, v_weight) in enumerate(weights):
-            whole[:] = (u_weight * u_part + v_weight * v_part)[:, None, :, None]
-            value = whole.reshape(len(u_part) * tall, -1)[: len(bright), :width] + bright
-            np.clip(value, 0, 255, out=value)
-            result[rows, :, colour] = np.rint(value, out=value)
-    return result
-
-
-def _fill_yuv(
-    pixels: np.ndarray, y: np.ndarray, u: np.ndarray, v: np.ndarray, matrix: str, full_range: bool
-) -> None:
-    """Writes the planes of ``pixels`` [H, W, 3]; ``u`` and ``v`` are [H / 2, W / 2], rounded up."""
-    red, blue = LUMA[matrix]
-    black, luma, chroma = _ranges(full_range)
-    shares = np.float32((red, 1 - red - blue, blue))
-    for rows in _bands(len(y), y.shape[1]):
-        planes = [np.float32(pixels[rows, :, colour]) for colour in range(3)]
-        bright = sum(share * plane for share, plane in zip(shares, planes, strict=True))
-        y[rows] = np.rint(bright * np.float32(luma / 255) + np.float32(black))
-        half = slice(rows.start // 2, -(-rows.stop // 2))
-        mean = _halved(bright)  # of a weighted sum the mean is the weighted sum of the means
-        for target, colour, share in ((u, 2, blue), (v, 0, red)):
-            difference = (_halved(planes[colour]) - mean) * np.float32(chroma / 255 / 2 / (1 - share))
-            target[half] = np.rint(np.clip(difference + np.float32(128), 0, 255))
-
-
-def _halved(plane: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 values; an odd last row or column counts twice."""
-    height, width = plane.shape
-    if height % 2 or width % 2:
-        plane = np.pad(plane, ((0, height % 2), (0, width % 2)), mode="edge")
-    rows = plane[0::2] + plane[1::2]
-    return (rows[:, 0::2] + rows[:, 1::2]) / np.float32(4)

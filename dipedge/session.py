@@ -19,7 +19,7 @@ from dipedge.priors import Prior
 from dipedge.result import FitResult, Step
 from dipedge.stopping import Rule
 from dipedge.stopwatch import Stopwatch
-from dipedge.streaming.following import Following, chosen_motion
+from dipedge.streaming.following import chosen_motion
 from dipedge.streaming.stream import Stream
 from dipedge.tasks import Task
 from dipedge.tiles import Tiles
@@ -118,16 +118,14 @@ class Session(KeptFit):
             seed=arguments.whole("seed", seed, 0, 2**63 - 1),
             precision=precision,
             subsample=chosen.subsample and self._motion != "affine",
-            threads=None if threads is None else arguments.whole("threads", threads, 1, 4096),
+            threads=arguments.whole_or_none("threads", threads, 1, 4096),
             warped=self._motion == "affine",
         )
         self._quality, self._tiles = quality, arguments.tiles(tiles)
         self._ensemble = arguments.whole("ensemble", ensemble, 1, 64)
-        looks = measure_every is None
-        self._measure_every = None if looks else arguments.whole("measure_every", measure_every, 1, 10**9)
+        self._measure_every = arguments.whole_or_none("measure_every", measure_every, 1, 10**9)
         self._progress, self._remembers = progress, bool(memory)
         self._engine = engine_for(engine, self.prior, task)
-        self._following = Following(self._motion, getattr(task, "scale", 1))
         super().__init__()
 
     @property

@@ -98,7 +98,7 @@ def scenes() -> Iterator[tuple[str, Configuration]]:
     noisy, task, shape = of(SpaceTime(4, 16.0, True, times=3), POINTWISE, shape=(13, 18, 3))
     yield "noise on z", (replace(noisy, perturbation=0.03), task, shape)
     yield "frames of a row", of(in_time, POINTWISE[:2], shape=(1, 20, 3))
-    yield "frames over tiles", of(SpaceTime(2, times=2), POINTWISE[:2], shape=(3, 211, 1), need1x1_up=False)
+    yield "frames over tiles", of(SpaceTime(3, times=2), POINTWISE[:2], shape=(5, 230, 3))
     yield "without skips", of(in_time, (Level(16, 16, 0, 1, 1),) * 2, shape=(10, 12, 3))
     for up in UPSAMPLINGS:
         yield f"subsampled in time, {up}", of(in_time, POINTWISE, shape=(9, 11, 3), upsample=up)

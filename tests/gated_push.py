@@ -9,7 +9,7 @@ import dipedge as de
 from dipedge.result import FitResult, StopReason
 from dipedge.streaming.stream import Stream
 
-WAIT = 20  # seconds after which something is taken to hang
+WAIT = 60  # seconds after which something is taken to hang
 
 
 def result(frame, cut=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -93,10 +94,22 @@ def test_latency_leaves_the_first_frame_out():
     assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
 
 
+def test_a_camera_that_waits_for_nobody_is_slowed_down_by_nothing_but_its_rate(tiny_pip):
+    frames = [shot.noisy for shot in shots("pan", PHOTOGRAPH, 16, 6)]
+    with de.Session(de.Denoise(), prior=tiny_pip, engine="native", threads=1, steps=1) as session:
+        begin = time.perf_counter()
+        found = stream_runs.streamed_latency(session, frames, 20.0, steps=1)
+        assert time.perf_counter() - begin >= 5 / 20.0
+    assert found["frames"] == 6
+    assert 0 <= found["dropped"] < 6
+    assert 0 < found["p50_ms"] <= found["p99_ms"] <= found["max_ms"]
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory in use is read from Linux")
 @pytest.mark.parametrize(("kilobytes", "grows"), [(0, False), (256, True)])
 def test_a_stream_that_keeps_memory_of_every_frame_is_found(kilobytes, grows):
-    found = stream_runs.memory(Parrot(kilobytes=kilobytes), quiet(100), settled=20, every=8)
+    results = stream_runs.pushed(Parrot(kilobytes=kilobytes), quiet(100), {}, {})
+    found = stream_runs.memory(results, settled=20, every=8)
     # From the middle of the first quarter to that of the last are 56 frames.
     assert (found["growth_mib"] > 10) is grows
     assert grows or found["growth_mib"] < 4
@@ -104,17 +117,17 @@ def test_a_stream_that_keeps_memory_of_every_frame_is_found(kilobytes, grows):
 
 
 SMALL = ["--sides", "16", "--side", "16", "--steps", "1", "--frames", "3", "--latency-frames", "4"]
-SMALL += ["--memory-frames", "8", "--quality", "fast", "--threads", "1"]
+SMALL += ["--rate", "200", "--memory-frames", "8", "--quality", "fast", "--threads", "1"]
 
 
 def test_all_sections_are_written_and_one_alone_is_measured_again(tmp_path, capsys):
     place = tmp_path / "stream.json"
     assert bench_stream.main([*SMALL, "--growth", "100", "--json", str(place)]) == 0
     report = json.loads(place.read_text())
-    assert [len(report[section]["rows"]) for section in bench_stream.SECTIONS] == [3, 2, 1]
+    assert [len(report[section]["rows"]) for section in bench_stream.SECTIONS] == [3, 3, 2]
     assert {row["scene"] for row in report["quality"]["rows"]} == {"still", "pan", "object"}
     page = place.with_suffix(".md").read_text()
-    assert page.count("\n| ") == 3 + 2 + 1 + 2 * 3
+    assert page.count("\n| ") == 3 + 3 + 2 + 2 * 3
     before = report["quality"]
     assert bench_stream.main(["memory", *SMALL, "--growth", "-1000", "--json", str(place)]) == 1
     assert "memory grew" in capsys.readouterr().err

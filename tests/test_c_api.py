@@ -15,6 +15,7 @@ from dipedge import Denoise, Inpaint, RemoveJpeg, Session, SuperResolve
 from dipedge.engines.native import chosen_isa, uses_bf16
 from dipedge.fit import CHECKPOINT_STEPS
 from dipedge.result import FitResult
+from dipedge.views import View
 from tests.c_library import REASONS, CSession
 from tests.conftest import smooth_picture
 
@@ -29,8 +30,11 @@ def stream(count: int, dtype: str = "uint8", height: int = 18, width: int = 22, 
 
 
 def in_python(task, frames: list, frame_steps: int | None = None, **settings) -> list[FitResult]:
-    """The results of a session on the native engine; frames after the first get ``frame_steps``."""
-    with Session(task, engine="native", threads=1, **settings) as session:
+    """The results of a session on the native engine; frames after the first get ``frame_steps``.
+
+    The C API does not look for motion itself.
+    """
+    with Session(task, engine="native", threads=1, motion=None, **settings) as session:
         return [session.push(frame, steps=frame_steps if i else None) for i, frame in enumerate(frames)]
 
 
@@ -136,6 +140,40 @@ def test_weights_are_taken_back_after_a_jump_as_in_python(monkeypatch):
         if any(jumps):
             return assert_same_stream(RemoveJpeg(), frames, **settings)
     pytest.fail("no fit has jumped")
+
+
+@pytest.mark.parametrize("steps", [1, 3, 12])
+@pytest.mark.parametrize("average", [-1.0, 0.0, 0.6])
+def test_a_stream_that_begins_with_few_steps_has_the_bits_of_python(steps, average):
+    """Its answers are a young average's, which the engine's takes over from at some step."""
+    frames = stream(3)
+    settings = {"steps": 5} | ({} if average < 0 else {"average": average})
+    with Session(Denoise(), engine="native", threads=1, motion=None, **settings) as session:
+        expected = [session.push(frame, steps=steps).image for frame in frames]
+    with CSession(*frames[0].shape, threads=1, **settings) as session:
+        session.set_stop(steps=steps)
+        for frame, answer in zip(frames, expected, strict=True):
+            np.testing.assert_array_equal(session.restored(frame), answer)
+
+
+@pytest.mark.parametrize("first", [None, 2], ids=["whole", "short"])
+@pytest.mark.parametrize("task", [Denoise(), SuperResolve(2)], ids=["denoise", "superresolve"])
+def test_frames_of_a_camera_that_moves_have_the_bits_of_python(task, first):
+    """Whole and broken shifts, none, and one on the first frame, which does not count."""
+    motions = [(9.0, 9.0), (1.0, -2.0), (0.25, 0.7), (0.0, 0.0), (-30.5, 1e-3)]
+    frames = stream(len(motions), "float32", height=16, width=17)
+    scale = {"scale": 2} if task.name == "superresolve" else {}
+    with (
+        Session(task, engine="native", threads=1, motion=None, steps=4) as python,
+        CSession(*frames[0].shape, task=task.name, threads=1, steps=4, **scale) as session,
+    ):
+        for i, (frame, (dx, dy)) in enumerate(zip(frames, motions, strict=True)):
+            steps = 2 if i else first
+            session.set_stop(steps=steps or 0)
+            session.push_moved(frame, dx, dy)
+            expected = python.push(frame, steps=steps, motion=View.shift(dx, dy))
+            np.testing.assert_array_equal(session.read(np.float32), expected.image)
+            assert session.result.loss == expected.loss
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
 import signal
 import subprocess
 import time
-from ctypes import sizeof
 from functools import partial
 
 import numpy as np
@@ -52,7 +52,7 @@ def ppm(frames: list[np.ndarray]) -> bytes:
 
 
 def in_python(frames: list[np.ndarray], steps: int, **settings) -> bytes:
-    with Session(Denoise(), engine="native", threads=1, **settings) as session:
+    with Session(Denoise(), engine="native", threads=1, motion=None, **settings) as session:
         return ppm([session.push(frame, steps=steps).image for frame in frames])
 
 
@@ -187,8 +187,8 @@ def test_the_header_is_c99_and_cpp_and_ctypes_has_its_structures(tmp_path):
         "(int)sizeof(dipedge_result), (int)offsetof(dipedge_result, loss), DIPEDGE_VERSION);\nreturn 0; }\n"
     )
     expected = (
-        f"{sizeof(c_library.Options)} {c_library.Options.isa.offset} "
-        f"{sizeof(c_library.Result)} {c_library.Result.loss.offset} {__version__}"
+        f"{ctypes.sizeof(c_library.Options)} {c_library.Options.isa.offset} "
+        f"{ctypes.sizeof(c_library.Result)} {c_library.Result.loss.offset} {__version__}"
     )
     for name, standards in (("cc", ("c99", "c11")), ("c++", ("c++98", "c++17"))):
         for standard in standards:
@@ -206,6 +206,23 @@ def test_the_shared_library_shows_the_c_api_alone():
     names = {line.split()[-1].split("@")[0] for line in shown.splitlines()}
     declared = set(re.findall(r"\b(dipedge_\w+)\(", (HEADER / "dipedge.h").read_text()))
     assert names == declared and len(names) > 10
+
+
+def test_the_example_of_the_documentation_restores_frames(tmp_path):
+    text = (ROOT / "docs" / "c_api.md").read_text()
+    [function] = re.findall(r"```c\n(.*?)```", text, flags=re.S)
+    (tmp_path / "frames.c").write_text(function)
+    folder, made = c_library.built(), tmp_path / "frames.so"
+    flags = ("-std=c99", *WARNINGS, "-fPIC", "-shared", "-I", HEADER, tmp_path / "frames.c")
+    checked_run(compiler(), *flags, "-L", folder, f"-Wl,-rpath,{folder}", "-ldipedge", "-o", made)
+    restore = ctypes.CDLL(str(made)).restore
+    frames = np.stack(stream(2))
+    given = frames.copy()
+    assert restore(ctypes.c_void_p(given.ctypes.data), *given.shape[:3]) == 0
+    with Session(Denoise(), engine="native", motion=None, average=0.9) as session:
+        expected = [session.push(frame, steps=30).image for frame in frames]
+    np.testing.assert_array_equal(given, expected)
+    assert restore(ctypes.c_void_p(given.ctypes.data), 1, 8, 8) == 1  # a frame that is too small
 
 
 @pytest.fixture(scope="module")

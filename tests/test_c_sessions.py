@@ -161,6 +161,16 @@ def test_calls_that_come_too_early_or_do_not_fit_say_so():
             session.check(library().dipedge_last_result(session.handle, small))
 
 
+def test_a_motion_must_be_finite_and_have_coordinates_to_move():
+    [frame] = stream(1)
+    for prior, motion, words in (("pip", (np.nan, 0.0), "motion is .nan, 0.; both numbers must be finite"),
+                                 ("dip", (1.0, 0.0), "no function of coordinates, take pip")):  # fmt: skip
+        with CSession(*frame.shape, prior=prior, threads=1) as session:
+            with pytest.raises(CError, match=words) as caught:
+                session.push_moved(frame, *motion)
+            assert caught.value.status == INPUT_ERROR
+
+
 def test_holes_need_a_mask_that_knows_a_pixel():
     [frame] = stream(1)
     with CSession(*frame.shape, task="inpaint", threads=1) as session:
@@ -190,7 +200,7 @@ def test_an_answer_is_read_in_any_type_as_often_as_wanted():
         session.push(frame)
         values = session.read(np.float32)
         for dtype in (np.uint8, np.uint16, np.uint8):
-            rounded = np.rint(values.astype(np.float64) * np.iinfo(dtype).max)
+            rounded = np.rint(values * np.float32(np.iinfo(dtype).max))
             np.testing.assert_array_equal(session.read(dtype), rounded)
         np.testing.assert_array_equal(session.read(np.uint8)[..., 3], frame[..., 3])
 
@@ -199,7 +209,11 @@ def test_a_restarted_session_is_a_new_one_to_the_bit():
     first, second = stream(2)
     for prior in ("pip", "dip"):
         with CSession(*first.shape, prior=prior, steps=3, threads=1) as session:
+            session.set_stop(steps=2)
             session.push(first)
+            if prior == "pip":
+                session.push_moved(second, 3.5, 1.0)
+            session.set_stop()
             session.check(library().dipedge_restart(session.handle))
             after = session.restored(second)
         with CSession(*first.shape, prior=prior, steps=3, threads=1) as session:

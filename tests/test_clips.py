@@ -62,6 +62,14 @@ def test_a_clip_is_fitted_and_not_only_passed_on(restore, clip):
     assert result.reason is de.StopReason.STEPS
 
 
+@pytest.mark.parametrize("quality", ["paper", "balanced", "fast"])
+def test_every_quality_runs_with_its_own_network(engine, clip, quality):
+    options = {"engine": engine, "quality": quality, "steps": 1, "threads": 1}
+    result = restore_video(clip(7), de.Denoise(), **options)
+    assert result.frames.shape == (7, 16, 20, 3)
+    assert result.steps == {"paper": 2, "balanced": 2, "fast": 3}[quality]
+
+
 def test_steps_say_how_often_each_frame_is_seen(restore, clip):
     result = restore(clip(8), segment=8)
     assert result.steps == STEPS * 2  # two batches of six see eight frames
@@ -106,7 +114,7 @@ def test_large_frames_are_fitted_tile_by_tile(restore, picture):
     wide = picture(40, 64, 3, "float32")
     given = np.stack([wide[:, k : k + 60] for k in range(4)])
     result = restore(given, tiles=de.Tiles(32, 8), segment=3, overlap=1, steps=20, reference=given)
-    assert [len(one.history.lengths) for one in result.segments] == [4, 4]  # two rows of two tiles
+    assert [len(one.history.lengths) for one in result.segments] == [6, 6]  # two rows of three tiles
     assert result.psnr > 15
     moved = restore(given, tiles=de.Tiles(32, 8), segment=3, overlap=1, steps=2, motion="affine")
     assert moved.frames.shape == given.shape
@@ -149,10 +157,10 @@ def test_what_a_hole_hides_does_not_change_the_answer(restore, clip):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("times", [2, 3])
-def test_frames_between_frames_are_made(restore, clip, times):
+@pytest.mark.parametrize(("times", "between"), [(2, "query"), (3, "query"), (3, "blend")])
+def test_frames_between_frames_are_made(restore, clip, times, between):
     given = clip(7, "float32")
-    result = restore(given, times=times, segment=4, overlap=2, steps=60)
+    result = restore(given, times=times, between=between, segment=4, overlap=2, steps=60)
     assert len(result.frames) == times * 6 + 1
     assert result.restored == 7
     before, between, after = result.frames[0], result.frames[1], result.frames[times]
@@ -200,6 +208,7 @@ def test_the_camera_is_followed_and_cuts_begin_anew(restore, picture):
         ({"segment": 0}, "segment is 0"),
         ({"segment": 4, "overlap": 4}, "overlap is 4"),
         ({"times": 0}, "times is 0"),
+        ({"between": "morph"}, "between is 'morph'"),
         ({"motion": "zoom"}, "motion is 'zoom'"),
         ({"steps": 0}, "steps is 0"),
         ({"quality": "best"}, "quality is 'best'"),

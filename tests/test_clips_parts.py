@@ -9,6 +9,7 @@ import pytest
 import dipedge as de
 from dipedge import arrays, metrics
 from dipedge.clips.batches import epoch, epochs
+from dipedge.clips.between import blended, moved
 from dipedge.clips.clip_presets import clip_preset
 from dipedge.clips.comparison import Comparison
 from dipedge.clips.given_clip import GivenClip, as_written
@@ -31,7 +32,7 @@ def read_frames(clip, masks=None):
 
 
 def cut(count, length, overlap, follower=None, start=None):
-    return list(segments_of(read_frames(pictures(count)), length, overlap, start or Start(), 2.0, follower))
+    return list(segments_of(read_frames(pictures(count)), length, overlap, start or Start(), 0.4, follower))
 
 
 class Scripted:
@@ -127,7 +128,7 @@ def test_segments_taken_up_in_the_middle_are_those_of_the_whole_clip():
     for before, expected in pairwise(whole):
         start = before.next_start()
         frames = list(read_frames(pictures(12)))[start.first :]
-        again = list(segments_of(iter(frames), 5, 2, start, 2.0, follower))
+        again = list(segments_of(iter(frames), 5, 2, start, 0.4, follower))
         assert [one.views for one in again] == [one.views for one in whole[expected.number :]]
         assert again[0].first == expected.first and again[0].fresh == expected.fresh
 
@@ -157,6 +158,44 @@ def test_a_tile_and_an_answer_have_the_same_view_in_their_own_pixels():
     assert inside(view, WHOLE, 1).matrix == pytest.approx(view.matrix)
     shift = inside(View.shift(2.0, -1.0), (slice(0, 8), slice(4, 12)), 4)
     assert shift.is_shift and shift.matrix[2::3] == pytest.approx((8.0, -4.0))
+
+
+# Between frames -------------------------------------------------------------------------------------
+
+
+def waves(height, width, matrix=((1, 0, 0), (0, 1, 0))):
+    """A smooth picture, looked at through ``matrix``."""
+    row, column = np.mgrid[:height, :width]
+    (a, b, c), (d, e, f) = matrix
+    x, y = a * column + b * row + c, d * column + e * row + f
+    return np.stack([0.5 + 0.3 * np.sin(x / 4) * np.cos(y / 5), 0.5 + 0.2 * np.sin((x + y) / 6)], -1).astype(
+        np.float32
+    )
+
+
+def test_a_picture_moved_by_whole_pixels_is_the_same_pixels():
+    picture = np.random.default_rng(0).random((9, 12, 3)).astype(np.float32)
+    shifted = moved(picture, np.array([[1, 0, 2], [0, 1, -3], [0, 0, 1.0]]))
+    np.testing.assert_array_equal(shifted[3:, :-2], picture[:-3, 2:])
+    assert moved(picture, np.eye(3)) is picture
+
+
+def test_a_moved_picture_is_the_scene_seen_from_there(monkeypatch):
+    monkeypatch.setattr("dipedge.clips.between.BAND", 100)  # several bands
+    matrix = np.array([[1.02, 0.03, 0.7], [-0.02, 0.98, 1.3], [0, 0, 1.0]])
+    found, expected = moved(waves(40, 50), matrix), waves(40, 50, matrix[:2])
+    np.testing.assert_allclose(found[4:-4, 4:-4], expected[4:-4, 4:-4], atol=3e-3)
+    assert np.abs(waves(40, 50) - expected).max() > 0.1
+
+
+def test_what_lies_between_two_frames_of_a_moving_camera_lies_half_way():
+    views = View.shift(1.0, 2.0), View.shift(4.0, 1.0)
+    first, second, middle = (
+        waves(40, 50, ((1, 0, x), (0, 1, y))) for x, y in ((1.0, 2.0), (4.0, 1.0), (2.5, 1.5))
+    )
+    found = blended(first, second, views, 0.5)
+    np.testing.assert_allclose(found[4:-4, 4:-4], middle[4:-4, 4:-4], atol=3e-3)
+    assert np.abs((first + second) / 2 - middle)[4:-4, 4:-4].max() > 0.02
 
 
 # Joining --------------------------------------------------------------------------------------------
@@ -258,6 +297,13 @@ def test_published_settings_stand_to_the_letter():
     assert preset.prior.parameter_count() == 1_565_043
     assert clip_preset(de.SuperResolve(4), None, "paper").epochs == 10_000
     assert preset.batch((64, 64, 3), 30) == 6
+
+
+def test_a_frame_averages_a_sixteenth_of_its_outputs():
+    preset = clip_preset(de.Denoise(), None, "balanced")
+    assert preset.weight(640, 24, 6) == pytest.approx(0.9)  # 160 outputs of each frame: ten count
+    assert preset.weight(3, 6, 6) == 0.0
+    assert clip_preset(de.Denoise(), None, "paper").weight(640, 24, 6) == 0.0
 
 
 def test_large_frames_come_fewer_at_a_time():

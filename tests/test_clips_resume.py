@@ -95,7 +95,8 @@ def test_a_killed_run_is_taken_up_and_no_bit_is_different(source, tmp_path, wher
 
 def test_an_array_is_taken_up_in_the_depth_it_had(tmp_path):
     rng = np.random.default_rng(1)
-    clip = (65535 * rng.random((FRAMES, 16, 20))).astype(np.uint16)
+    scene, noise = rng.random((16, 20)), rng.random((FRAMES, 16, 20))
+    clip = (65535 * (0.9 * scene + 0.1 * noise)).astype(np.uint16)
 
     def stop(step):
         if step.fit == 3:
@@ -175,6 +176,14 @@ def test_a_new_run_throws_away_what_an_older_one_left(source, tmp_path):
     restore_video(source, task(), tmp_path / "out", progress=seen.append, **(options() | {"seed": 9}))
     assert [one.fit for one in seen] == [k for k in (1, 2, 3, 4) for _ in range(STEPS)]
     assert not (tmp_path / "out.progress").exists()
+
+
+def test_a_folder_of_the_users_own_is_not_thrown_away(source, tmp_path):
+    (tmp_path / "out.progress").mkdir()
+    (tmp_path / "out.progress" / "thesis.txt").write_text("all of it")
+    with pytest.raises(de.FileError, match="is in the way, and no unfinished clip"):
+        restore_video(source, task(), tmp_path / "out", **options())
+    assert (tmp_path / "out.progress" / "thesis.txt").read_text() == "all of it"
 
 
 def test_what_is_kept_holds_no_more_than_one_state(source, tmp_path):

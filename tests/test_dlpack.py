@@ -43,6 +43,17 @@ def test_float32_frames_are_the_fits_target_without_a_copy():
     image[0, 0, 0] = 0.5  # the caller's own array stays writable
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_held_frame_is_converted_once_and_outlives_its_buffer(dtype):
+    image = sample((20, 24, 3), dtype)
+    given = Given(de.Denoise(), read_picture(image, "frame"))
+    before, held = image.copy(), given.hold()
+    assert given.pixels is held
+    assert not held.flags.writeable
+    image[...] = 0
+    np.testing.assert_array_equal(held, arrays.read(before).pixels)
+
+
 @pytest.mark.parametrize("fault", [1.0005, -0.0005])
 def test_float32_frames_that_overstep_are_copied_and_clipped(fault):
     image = sample((20, 24, 3), "float32")

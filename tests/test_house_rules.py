@@ -55,7 +55,7 @@ BESIDE = {
     "export": {"engines"},
     "motion": {"views"},
     "arrays": {"unit_values"},
-    "pixel_formats": {"bayer"},
+    "pixel_formats": {"bayer", "yuv"},
     "tensors": {"arrays"},  # a frame on a GPU is one in memory as soon as somebody wants an array
     "scene_file": {"images"},  # writing beside the target and renaming is done in one place
     "video": {"images", "arrays"},  # frames may be single pictures
@@ -101,6 +101,7 @@ LEAVES = {
     "unit_values",
     "pixel_formats",
     "bayer",
+    "yuv",
 }  # for session and cli alone
 OUTSIDE_WORLD = {  # standard modules that reach files, clocks and threads
     "asyncio", "concurrent", "glob", "multiprocessing", "pathlib", "shutil", "signal", "tempfile",

@@ -13,8 +13,11 @@ from dipedge.engines.initial import (
     initial_frequencies,
     initial_input,
     initial_parameters,
+    initial_time_frequencies,
+    time_features,
+    view_features,
 )
-from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, dip, pip
+from dipedge.priors import Fourier, GivenImage, Hourglass, Level, Meshgrid, Noise, Prior, SpaceTime, dip, pip
 from dipedge.views import View
 
 MIXED = Prior(
@@ -132,6 +135,21 @@ def test_features_of_a_view_are_those_of_the_places_it_says():
         u, v = (a * 5 + b * 2 + c) / 6, (d * 5 + e * 2 + f) / 3
         wanted = [wave(at * frequencies) for at in (u, v) for wave in (np.cos, np.sin)]
         np.testing.assert_allclose(features[2, 5], np.concatenate(wanted), atol=1e-6)
+
+
+def test_features_of_time_are_the_published_ones(shared):
+    golden = np.load(shared / "golden" / "fourier.npz")
+    encoding = SpaceTime()
+    published = golden["temporal/frequencies"]
+    np.testing.assert_allclose(initial_time_frequencies(encoding), published, rtol=2e-7)
+    np.testing.assert_allclose(encoding.time_frequencies(), published, rtol=1e-6)
+    for index, wanted in enumerate(golden["temporal/frames6"]):
+        found = time_features(encoding, (index + 1) / 6)
+        np.testing.assert_allclose(found, wanted, atol=5e-7)
+        z = view_features(encoding, View(time=(index + 1) / 6), 3, 4)
+        assert z.shape == (3, 4, 48) and (z[:, :, 32:] == found).all()
+        of_space = fourier_features(initial_frequencies(encoding), 3, 4)
+        assert np.array_equal(z[:, :, :32], of_space)
 
 
 def test_a_shift_by_whole_pixels_moves_the_features_to_the_bit():

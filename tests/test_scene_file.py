@@ -22,10 +22,12 @@ from dipedge.priors import (
     Noise,
     Prior,
     ResNet,
+    SpaceTime,
     UNet,
     dip,
     pip,
     pixels,
+    video_pip,
 )
 from dipedge.scene_file import load_scene, save_scene
 from dipedge.stopping import Deadline, Discrepancy, MaxSteps, Rule
@@ -235,6 +237,8 @@ def test_hostile_npz_files_are_refused_in_one_line(tmp_path, members, compressio
         Prior(Meshgrid(), Hourglass(upsample="nearest", padding="zero", sigmoid=False)),
         Prior(GivenImage(1), Hourglass(downsample="lanczos3", need1x1_up=False)),
         Prior(Noise(3), UNet((4, 5), "batch", "nearest", "reflection", False, 1e-4)),
+        video_pip(),
+        Prior(SpaceTime(3, 9.5, True, times=5), Hourglass((Level(5, 6, 0, 1, 3, 1),))),
         Prior(Fourier(2), ResNet(9, 16, "zero", False, 0.1, 1e-4)),
         pixels(tv=0.5),
         Denoise(25.0),

@@ -110,7 +110,7 @@ def test_a_diverged_frame_is_followed_by_a_fit_from_scratch(engine, tiny_pip, fr
 
 def source_that_waits(frames, go_on):
     yield frames[0]
-    go_on.wait(20)
+    go_on.wait(120)
 
 
 def test_a_session_does_nothing_else_while_it_has_a_stream(session, frames, tmp_path):
@@ -175,7 +175,7 @@ def test_closing_ends_a_long_fit_with_its_next_step(session, frames):
     begun = threading.Event()
     session._progress = lambda step: begun.set()
     stream = session.stream(frames, steps=10**9)
-    assert begun.wait(20)
+    assert begun.wait(120)
     stream.close()
     assert 1 <= session.state()["step"] < 10**9
     session._progress = None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import dipedge as de
+from dipedge import kept_fit
 from dipedge import session as session_module
 from tests.lockstep import ByNoise, Interrupter, Lockstep, assert_same_fit, pictures_of
 
@@ -170,7 +171,7 @@ def test_an_interrupted_list_shows_the_estimates_of_the_steps_it_tells_of(lockst
 def test_an_interrupt_before_the_first_step_of_a_list_leaves_no_result(opened, noisy, monkeypatch):
     with opened() as session:
         session.fit(noisy()[0])
-        monkeypatch.setattr(session_module.FitsTogether, "_together", lambda *_: 1 / 0)
+        monkeypatch.setattr(kept_fit.FitsTogether, "_together", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             session.fit([noisy()[0]])
         assert session.result is None

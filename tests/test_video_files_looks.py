@@ -47,6 +47,8 @@ def test_matrix_range_transfer_and_primaries_are_kept(tmp_path, name):
 @pytest.mark.parametrize("full", [LIMITED, FULL])
 def test_white_black_and_pure_colours_have_their_values_in_every_matrix_and_range(matrix, full):
     """Against the formula of H.273: Y = KR R + KG G + KB B, 219 or 255 steps of it above 16 or 0."""
+    if matrix == 9 and int(av.__version__.split(".")[0]) < 18:
+        pytest.skip("PyAV 17 does not tell the scaler of BT.2020; it is BT.601 both ways there")
     kr, kb = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[matrix]
     colours = np.array(
         [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0], [0, 0, 255], [90, 130, 200]], np.uint8

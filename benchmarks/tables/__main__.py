@@ -90,6 +90,14 @@ def chosen_cells(options: argparse.Namespace, chosen: Protocol) -> list[tuple[Me
     return cells
 
 
+def make_folder(out: Path) -> None:
+    """The folder of the results; UsageError where it cannot be made."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UsageError(f"--out {out}: {problem.strerror}") from problem
+
+
 def planned(options: argparse.Namespace) -> running.Plan:
     """Checks what was asked for before the first fit begins."""
     for name in ("limit", "size", "frames", "steps"):
@@ -97,10 +105,7 @@ def planned(options: argparse.Namespace) -> running.Plan:
             raise UsageError(f"--{name} is {getattr(options, name)}; it must be 1 or more")
     chosen = protocol(options.table, options.pairs, options.frames)
     files, cells = chosen_files(options, chosen), chosen_cells(options, chosen)
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise UsageError(f"--out {options.out}: {problem.strerror}") from problem
+    make_folder(options.out)
     results = options.out / (f"tables_{options.table}" + "_pairs" * options.pairs + ".csv")
     return running.Plan(chosen, cells, files, results, options.size)
 

@@ -176,17 +176,16 @@ OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]]) / np.sqrt([[3], [2], [6
 
 
 def block_matching_over_frames(case: Case) -> np.ndarray:
-    """Squares of 8 x 8 that resemble each other, up to 7 frames, rows and columns away, filtered together.
+    """BM4D by its authors, as it comes: cubes of 4 x 4 x 4 that resemble each other, filtered together.
 
-    That is what V-BM3D does (V-BM4D first follows them along their motion; no maintained library has either).
-    It is BM4D by its authors with their profile of flat blocks. Blocks are matched in grey for all three
-    channels, and it is told the true sigma.
+    Of the class of V-BM4D, which first follows its cubes along their motion; no maintained library has that.
+    Cubes are looked for up to 7 frames, rows and columns away, in grey for all three channels. It is told the
+    true sigma. From 5 frames on.
     """
     import bm4d
 
     volume = np.moveaxis(case.degraded @ OPPONENT.T, 0, 2)  # [H, W, T, 3]
     grey, *colours = (np.ascontiguousarray(volume[..., channel]) for channel in range(3))
-    profile = bm4d.BM4DProfile2D()
-    answer, matches = bm4d.bm4d(grey, SIGMA, profile=profile, blockmatches=(True, True))
-    answers = [answer, *(bm4d.bm4d(one, SIGMA, profile=profile, blockmatches=matches) for one in colours)]
+    answer, matches = bm4d.bm4d(grey, SIGMA, blockmatches=(True, True))
+    answers = [answer, *(bm4d.bm4d(one, SIGMA, blockmatches=matches) for one in colours)]
     return np.moveaxis(np.stack(answers, axis=-1), 2, 0) @ OPPONENT

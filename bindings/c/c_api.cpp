@@ -170,7 +170,16 @@ dipedge_status dipedge_push(dipedge_session* session, const void* frame, dipedge
                             size_t row_bytes) {
     return on(session, [&](Session& found) {
         check_pointer(frame, "frame");
-        found.push(frame, checked_type(type), row_bytes);
+        found.push(frame, checked_type(type), row_bytes, 0, 0);
+    });
+}
+
+dipedge_status dipedge_push_moved(dipedge_session* session, const void* frame, dipedge_type type,
+                                  size_t row_bytes, double dx, double dy) {
+    return on(session, [&](Session& found) {
+        check_pointer(frame, "frame");
+        found.check_motion(dx, dy);
+        found.push(frame, checked_type(type), row_bytes, dx, dy);
     });
 }
 

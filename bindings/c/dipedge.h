@@ -13,8 +13,8 @@
  *
  * A session is one network. The first frame is fitted from scratch, every further one goes on from the
  * weights of the one before. What a session computes is, to the bit, what `dipedge.Session` of Python
- * computes with the same settings on the same instruction set; nothing of Python is needed, before or at run
- * time.
+ * computes with the same settings on the same instruction set (and motion=None, for no motion is estimated
+ * here); nothing of Python is needed, before or at run time.
  *
  * Pictures lie in memory row by row, channels innermost: [height][width][channels]; `row_bytes` is the
  * distance from one row to the next, 0 for rows without a gap. 1 channel is grey, 3 are colours, and a fourth
@@ -167,6 +167,13 @@ DIPEDGE_API dipedge_status dipedge_set_stop(dipedge_session* session, int64_t st
  * it was), DIVERGED and OUT_OF_MEMORY (there is no answer, and the next frame is fitted from scratch). */
 DIPEDGE_API dipedge_status dipedge_push(dipedge_session* session, const void* frame, dipedge_type type,
                                         size_t row_bytes);
+
+/* dipedge_push() for a frame whose pixel (0, 0) is pixel (dx, dy) of the frame before, in columns to the
+ * right and rows down, whole or not: the network's coordinates follow the camera, and so does the average of
+ * outputs. The library looks for no motion itself; it comes from a gyroscope or a tracker. Of a first frame
+ * it does not count. PIP only. Errors: as dipedge_push(). */
+DIPEDGE_API dipedge_status dipedge_push_moved(dipedge_session* session, const void* frame, dipedge_type type,
+                                              size_t row_bytes, double dx, double dy);
 
 /* Writes the answer for the last frame, of the size that dipedge_answer_size() says, in any type. */
 DIPEDGE_API dipedge_status dipedge_read(dipedge_session* session, void* answer, dipedge_type type,

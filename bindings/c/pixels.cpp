@@ -32,11 +32,11 @@ void store(float value, unsigned char* to, Type type) {
         std::memcpy(to, &value, sizeof(value));
         return;
     }
-    const double cut = std::min(std::max(value, 0.0f), 1.0f);
+    const float cut = std::min(std::max(value, 0.0f), 1.0f);
     if (type == Type::uint8) {
-        *to = (unsigned char)std::nearbyint(cut * 255);
+        *to = (unsigned char)std::nearbyint(cut * 255.0f);
     } else {
-        const uint16_t word = (uint16_t)std::nearbyint(cut * 65535);
+        const uint16_t word = (uint16_t)std::nearbyint(cut * 65535.0f);
         std::memcpy(to, &word, sizeof(word));
     }
 }

@@ -13,6 +13,7 @@
 
 #include "bindings/c/initial.h"
 #include "bindings/c/noise.h"
+#include "bindings/program_calls.h"
 
 namespace dipedge::c_api {
 namespace {
@@ -170,6 +171,32 @@ class Checkpoint {
     int64_t index_ = 0;
 };
 
+// What a frame's steps take, for the frames after it: the newest counts a quarter, since one that was slow by
+// chance shall not cost the next ones many steps (dipedge/streaming/pace.py).
+class Pace {
+  public:
+    Pace(double& known, double began) : known_(known), began_(began) {}
+
+    // Seconds of a step as far as they can be foreseen after step `index`. The first sees at least as much as
+    // others.
+    double foreseen(int64_t index, double seconds) {
+        if (index == 1) first_ = seconds;
+        steps_ = index, last_ = seconds;
+        return known_ < 0 ? 0 : std::min(known_, first_ - began_);
+    }
+
+    void finish() {
+        if (steps_ < 2) return;
+        const double mean = (last_ - first_) / (double)(steps_ - 1);
+        known_ = known_ < 0 ? mean : known_ + 0.25 * (mean - known_);
+    }
+
+  private:
+    double& known_;
+    double began_, first_ = 0, last_ = 0;
+    int64_t steps_ = 0;
+};
+
 }  // namespace
 
 Session::Session(const Settings& settings)
@@ -207,7 +234,7 @@ void Session::set_stop(int64_t steps, double deadline_ms) {
 
 // The start of a fit from scratch. Memory is the last fit's, unless that left NaN there: then what pads
 // channels is no longer 0.
-void Session::begin() {
+void Session::begin(bool whole) {
     if (!program_) program_ = std::make_unique<Program>(spec_);
     Parameters& parameters = program_->parameters();
     for (Buffer* moments : {parameters.means, parameters.squares}) {
@@ -216,6 +243,32 @@ void Session::begin() {
     set_initial_weights(*program_, settings_.seed);
     set_initial_input(*program_, row_, settings_.seed);
     program_->set_steps_done(0);
+    if (row_.frequency_count) set_views(*program_, {1, 0, 0, 0, 1, 0, 0});
+    view_x_ = view_y_ = 0;
+    const double weight = settings_.average >= 0 ? settings_.average : row_.average;
+    young_ = whole ? nullptr : std::make_unique<YoungAverage>(weight);
+}
+
+void Session::check_motion(double dx, double dy) const {
+    check(std::isfinite(dx) && std::isfinite(dy),
+          "motion is (" + text(dx) + ", " + text(dy) + "); both numbers must be finite");
+    check(row_.frequency_count > 0,
+          "motion was given; this prior's input is no function of coordinates, take pip");
+}
+
+// The coordinates follow the camera, and with them the past's share in the answer.
+void Session::move(double dx, double dy) {
+    if (dx == 0 && dy == 0) return;
+    const int scale = spec_.term.scale;  // a frame's pixel is so many of the answer's
+    dx *= scale, dy *= scale;
+    view_x_ += dx, view_y_ += dy;
+    set_views(*program_, {1, 0, view_x_, 0, 1, view_y_, 0});
+    if (young_ && !young_->grown_up()) {
+        young_->move(answer(), dx, dy);
+    } else {
+        const std::vector<float> average = moved(program_->averaged(), answer(), dx, dy);
+        std::copy(average.begin(), average.end(), program_->averaged());
+    }
 }
 
 void Session::set_target() {
@@ -236,19 +289,24 @@ double Session::noise() const {
     return given > 0 ? std::min(found, given * given) : found;
 }
 
-void Session::push(const void* frame, Type type, size_t row_bytes) {
+void Session::push(const void* frame, Type type, size_t row_bytes, double dx, double dy) {
     const double begun = now();
     check(settings_.task != "inpaint" || !mask_.empty(), "no mask was given; task 'inpaint' needs one");
     take(frame, settings_.frame, type, row_bytes, next_);
     std::swap(picture_, next_);
     Rule rule = pushed_;
-    if (!rule.row.limit && !(rule.seconds > 0)) {
+    const bool usual = !rule.row.limit && !(rule.seconds > 0);
+    if (usual) {
         rule = Rule::after(fitted_ ? steps_of_frame() : settings_.steps);
         if (!fitted_ && !settings_.steps) rule.row = row_.stop;
     }
     interrupted_ = false;
     outcome_ = Outcome();
-    if (!fitted_) begin();
+    if (fitted_) {
+        move(dx, dy);
+    } else {
+        begin(usual);
+    }
     set_target();
     fitted_ = false;  // until it has gone well
     try {
@@ -264,6 +322,7 @@ Outcome Session::fit(const Rule& rule, double begun) {
     Watch watch(rule, [this] { return noise(); });
     Checkpoint checkpoint(*program_);
     best_.clear();
+    Pace pace(step_seconds_, now() - begun);
     Outcome made;
     while (made.reason == Reason::none) {
         program_->step(1);
@@ -275,15 +334,20 @@ Outcome Session::fit(const Rule& rule, double begun) {
         }
         const bool restored = row_.backtrack && checkpoint.check(made.steps, made.loss);
         const Size size = answer();
-        made.reason = watch.update({made.steps, now() - begun, made.loss / known_, program_->tail().out(),
-                                    size.pixels(), size.colours()});
+        const double seconds = now() - begun;
+        made.reason =
+            watch.update({made.steps, seconds, pace.foreseen(made.steps, seconds), made.loss / known_,
+                          program_->tail().out(), size.pixels(), size.colours()});
         if (restored) watch.rewind();
         if (watch.keep()) {
             best_.assign(program_->averaged(), program_->averaged() + program_->out_floats());
             made.chosen_step = made.steps;
         }
+        if (young_) young_->look(*program_);
         if (made.reason == Reason::none && interrupted_) made.reason = Reason::interrupted;
     }
+    pace.finish();
+    if (young_) young_->settle(*program_);
     if (best_.empty()) made.chosen_step = made.steps;
     made.seconds = now() - begun;
     return made;

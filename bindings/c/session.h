@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings/c/averaging.h"
 #include "bindings/c/pixels.h"
 #include "bindings/c/presets.h"
 #include "bindings/c/stopping.h"
@@ -57,13 +58,16 @@ class Session {
 
     void set_mask(const unsigned char* mask, size_t row_bytes);  // nonzero = known
     void set_stop(int64_t steps, double deadline_ms);            // 0: not counted
-    void push(const void* frame, Type type, size_t row_bytes);
+    // Of a frame after the first its pixel (0, 0) is the last one's pixel (dx, dy).
+    void push(const void* frame, Type type, size_t row_bytes, double dx, double dy);
+    void check_motion(double dx, double dy) const;  // throws where it cannot be followed
     void read(void* answer, Type type, size_t row_bytes) const;
     void restart() noexcept { fitted_ = false; }
     void interrupt() noexcept { interrupted_.store(true); }
 
   private:
-    void begin();
+    void begin(bool whole);
+    void move(double dx, double dy);
     void set_target();
     double noise() const;
     Outcome fit(const Rule& rule, double begun);
@@ -73,9 +77,12 @@ class Session {
     ProgramSpec spec_;
     std::unique_ptr<Program> program_;  // none after a fit that diverged, until the next begins
     size_t memory_bytes_;
-    Rule pushed_;             // set_stop's
-    bool fitted_ = false;     // whether the next frame goes on from the last
-    Picture picture_, next_;  // of the last frame, and where the next is taken in
+    Rule pushed_;  // set_stop's
+    std::unique_ptr<YoungAverage> young_;
+    double view_x_ = 0, view_y_ = 0;  // the last frame's pixel (0, 0) in the scene, in pixels of the answer
+    double step_seconds_ = -1;        // what a step takes, by the frames before; not known yet
+    bool fitted_ = false;             // whether the next frame goes on from the last
+    Picture picture_, next_;          // of the last frame, and where the next is taken in
     std::vector<unsigned char> mask_;
     double known_ = 1;  // share of the pixels that the data term counts
     std::vector<float> target_, best_;

@@ -96,7 +96,7 @@ void VarianceWatch::rewind() {
 bool DeadlineWatch::update(const Observation& seen) {
     if (!first_index_) first_index_ = seen.index, first_seconds_ = seen.seconds;
     const int64_t steps = seen.index - first_index_;
-    const double step_seconds = steps ? (seen.seconds - first_seconds_) / (double)steps : 0.0;
+    const double step_seconds = steps ? (seen.seconds - first_seconds_) / (double)steps : seen.step_seconds;
     return seen.seconds + step_seconds >= seconds_;
 }
 

@@ -31,6 +31,7 @@ struct Rule {
 struct Observation {
     int64_t index;        // steps of this fit, from 1
     double seconds;       // since it began
+    double step_seconds;  // what a step takes, as far as frames before have told; 0 if they have not
     double residual;      // mean squared difference over the known values
     const float* output;  // [pixels][channels], the last raw output
     size_t pixels;

@@ -31,14 +31,16 @@ class ClipPreset:
         optimiser: of a fresh segment's steps; ``Muon``'s fall is stretched over them.
         epochs: how often a step sees each frame of a fresh segment.
         warm_epochs: likewise of a segment that goes on from the weights of the one before.
-        average: weight of the past in the average of a frame's outputs.
+        average: weight of the past in the average of outputs; see ``weight``.
         source: where the settings were published.
         segment: most frames of a segment; None for all of the clip.
         overlap: frames that segments share.
         most: frames of a step, where memory allows.
         share: of the noise's variance that the residual falls to at the end; 0 to make all steps.
+        longer: share of the steps that may be added at the rate they end with, to come down to the noise.
         least: steps that a fresh segment gets, however few its frames.
-        tempo: time that passes in a segment; the highest of the time's frequencies is 2.2 per unit.
+        memory: share of its epochs over which a frame's outputs are averaged, instead of ``average``.
+        tempo: time that passes from frame to frame; None for 1 in a segment, as published.
         motion: how views follow the camera, "shift", "affine" or None.
         rule: of single pictures, instead of ``share``.
         backtrack: as ``presets.Preset``.
@@ -55,8 +57,10 @@ class ClipPreset:
     overlap: int = 0
     most: int = BATCH
     share: float = 0.0
+    longer: float = 0.0
     least: int = 0
-    tempo: float = 1.0
+    memory: float = 0.0
+    tempo: float | None = None
     motion: str | None = None
     rule: Rule | None = None
     backtrack: bool = False
@@ -77,15 +81,24 @@ class ClipPreset:
         rounds = -(-frames // batch)
         return max(self.least, self.epochs * rounds) if fresh else self.warm_epochs * rounds
 
+    def weight(self, steps: int, frames: int, batch: int) -> float:
+        """Weight of the past in the average of a frame's outputs, in a fit of ``steps`` steps."""
+        if not self.memory:
+            return self.average
+        outputs = self.memory * steps * batch / frames
+        return max(0.0, 1 - 1 / outputs)
+
     def stop(self, steps: int, frames: int, batch: int) -> Rule:
-        """When a segment's fit ends, after ``steps`` at the latest."""
+        """When a segment's fit ends, of which ``steps`` steps are planned."""
         if self.rule is not None:
             return self.rule | MaxSteps(steps)
         if not self.share:
             return MaxSteps(steps)
         # Over an epoch and more: batches differ in how hard they are.
         window = min(1000, max(8, -(-frames // batch)))
-        return NoiseFloor(self.share, window, floor=steps // 2) | MaxSteps(steps)
+        # A scene with much motion has not come down to its noise when the rate has fallen; it goes on there.
+        longest = round(steps * (1 + self.longer))
+        return NoiseFloor(self.share, window, floor=steps // 2) | MaxSteps(longest)
 
     def batch(self, shape: tuple[int, int, int], frames: int) -> int:
         """How many frames a step sees, of at most ``frames`` with answers of ``shape`` [H, W, C]."""
@@ -157,7 +170,8 @@ def _ours(task: Task, quality: str) -> ClipPreset:
     """Muon with a falling rate: docs/video.md has what was measured."""
     epochs, warm, most = _OURS[quality]
     return ClipPreset(
-        Prior(SpaceTime(), pip().network, name="pip-clip"), _MUON, epochs, warm, 0.9,
+        Prior(SpaceTime(), pip().network, name="pip-clip"), _MUON, epochs, warm, 0.0,
         f"ours ({quality}), from: {_published(task).source}",
-        segment=24, overlap=4, most=most, share=0.9, least=LEAST_STEPS, tempo=2.0, motion="affine",
+        segment=24, overlap=4, most=most, share=0.9, longer=0.5, least=LEAST_STEPS, memory=1 / 16, tempo=0.5,
+        motion="affine",
     )  # fmt: skip

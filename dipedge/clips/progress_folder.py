@@ -53,15 +53,20 @@ class ProgressFolder:
 
         Raises:
             InputError: what is there was made with other settings.
-            FileError: the folder cannot be made or read.
+            FileError: the folder cannot be made or read, or there is one with something else in it.
         """
         description = json.loads(json.dumps(description | {"format": FORMAT}))
         if resume and self._described.exists():
             self._check(description)
             return self._finished()
         try:
-            shutil.rmtree(self.path, ignore_errors=False) if self.path.exists() else None
+            if self.path.exists():
+                if not self._described.exists() and any(self.path.iterdir()):
+                    raise FileError(f"{self.path}: is in the way, and no unfinished clip; move it")
+                shutil.rmtree(self.path)
             self.path.mkdir()
+        except FileError:
+            raise
         except OSError as error:
             raise FileError(f"{self.path}: cannot be made ({error.strerror or error})") from error
         with written_beside(self._described) as file:

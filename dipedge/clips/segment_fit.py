@@ -5,10 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
 from dipedge.clips.batches import epochs, in_order
+from dipedge.clips.between import blended
 from dipedge.clips.clip_presets import ClipPreset
 from dipedge.clips.clip_program import ClipProgram
 from dipedge.clips.pieces import Cutting, Piece
@@ -51,6 +53,7 @@ class SegmentFits:
         settings: seed, precision and threads; the rest is the preset's.
         cutting: how frames are cut into tiles.
         times: frames that one becomes.
+        between: what lies between frames, "blend" or "query"; see ``restore_video``.
         progress: called with a ``Step`` after each.
         count: how many segments there will be, or None.
     """
@@ -63,11 +66,13 @@ class SegmentFits:
         settings: Settings,
         cutting: Cutting,
         times: int = 1,
+        between: str = "blend",
         progress: Callable[[Step], object] | None = None,
         count: int | None = None,
     ) -> None:
         self._engine, self._task, self._preset, self._settings = engine, task, preset, settings
-        self._cutting, self._times, self._progress, self._count = cutting, times, progress, count
+        self._cutting, self._times, self._between = cutting, times, between
+        self._progress, self._count = progress, count
         self._program: Program | None = None
         self._first: State = {}
         self._states: dict[int, State] = {}  # of each tile, after the segment before
@@ -98,14 +103,14 @@ class SegmentFits:
                 self._program, self._task, piece, self._preset.timed, self._batch,
                 in_order(count, self._batch) if self._preset.whole
                 else epochs(count, self._batch, (self._settings.seed, segment.number)),
-                self._preset.average,
+                self._preset.weight(steps, count, self._batch),
             )  # fmt: skip
             course = self._follow(program, piece, steps, clock, segment.number, courses)
             courses.append(course)
             if course.kept is not None:  # a rule for single pictures found this step's the best
                 own = program.split(course.kept.kept)
             else:
-                own = _woven(program, self._times)
+                own = _woven(program, piece, self._times, self._between)
             self._states[number] = self._lasting()
             answers = self._cutting.join(answers, number, own)
         return Fitted(answers, _told(segment, courses, clock()))
@@ -135,7 +140,7 @@ class SegmentFits:
         return course
 
     def _prepare(self, segment: Segment, number: int) -> int:
-        """The program, with the weights to begin from; how many steps the fit may take."""
+        """The program, with the weights to begin from; how many steps are planned."""
         steps = self._preset.steps(len(segment.frames), self._batch, segment.fresh)
         self._program.load_state(self._first if segment.fresh else self._states[number])
         # A warm fit needs no time at the full rate: it enters where so many steps of the fall are left.
@@ -198,15 +203,21 @@ class SegmentFits:
             self._program.close()
 
 
-def _woven(program: ClipProgram, times: int) -> list[np.ndarray]:
-    """The frames' answers with those between them."""
-    own = program.estimates()
+def _woven(program: ClipProgram, piece: Piece, times: int, between: str) -> list[np.ndarray]:
+    """The frames' answers with those between them; what lies between is ``between``."""
     if times == 1:
-        return own
-    between = program.between(times, ROUNDS)
-    own = program.estimates()
-    woven = [answer for frame, after in zip(own, between, strict=False) for answer in (frame, *after)]
-    return [*woven, own[-1]]
+        return program.estimates()
+    asked = program.between(times, ROUNDS) if between == "query" else None
+    own, parts = program.estimates(), [part / times for part in range(1, times)]
+    woven = [own[0]]
+    for number, pair in enumerate(pairwise(own)):
+        if asked is not None:
+            woven += asked[number]
+        else:
+            views = piece.views[number], piece.views[number + 1]
+            woven += [blended(*pair, views, part) for part in parts]
+        woven.append(pair[1])
+    return woven
 
 
 def _told(segment: Segment, courses: list[Course], seconds: float) -> FittedSegment:

@@ -59,7 +59,7 @@ class Segment:
         number: from 0.
         first: number of its first frame in the clip.
         frames: its frames.
-        views: of each; times are in segment lengths since ``began``.
+        views: of each; times are counted from ``began``.
         kept: trailing frames that the next one will have, too; 0 at the end and before a cut.
         fresh: whether it begins from new weights.
         began: number of the frame that this run of warm segments began with.
@@ -212,7 +212,7 @@ def segments_of(
         length: most frames of a segment, 1 or more.
         overlap: frames that two segments share, under ``length``.
         start: where the first of them begins.
-        tempo: time that passes in ``length`` frames.
+        tempo: time that passes from frame to frame.
         follower: estimates how the camera moved; None for a camera that stands still.
     """
     ahead = _Ahead(frames)
@@ -229,7 +229,7 @@ def segments_of(
             view = None if ahead.frame is None else camera.place(ahead.frame)
         last = ahead.frame is None
         kept = 0 if view is None else overlap
-        times = (start.first - start.began + np.arange(len(held)) + 1) * (tempo / length)
+        times = (start.first - start.began + np.arange(len(held)) + 1) * tempo
         views = [View(place.matrix, time) for place, time in zip(places, times, strict=True)]
         segment = Segment(
             start.number, start.first, held, views, kept, start.fresh, start.began, last, ahead.fault

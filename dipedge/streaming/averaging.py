@@ -17,6 +17,7 @@ from dipedge.course import Course
 from dipedge.engines.base import Engine, Program, State
 from dipedge.errors import InputError
 from dipedge.result import FIRST_VIEW, FitResult
+from dipedge.streaming.resampling import shifted
 from dipedge.views import View
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ class StreamCourse(Course):
 def moved(picture: np.ndarray, motion: View) -> np.ndarray:
     """The last frame's picture as the next frame sees it; beyond its edges the edge is repeated.
 
-    Cubic for shifts (Keys 1981, a = -1/2) and bilinear for other maps; whole shifts keep every bit.
+    Lanczos for shifts (``resampling``) and bilinear for other maps; whole shifts keep every bit.
 
     Args:
         picture: [H, W, C] float32.
@@ -134,7 +135,7 @@ def moved(picture: np.ndarray, motion: View) -> np.ndarray:
     """
     if motion.is_shift:
         _, _, dx, _, _, dy = motion.matrix
-        return np.clip(_moved_along(_moved_along(picture, dy, 0), dx, 1), 0, 1)
+        return np.clip(shifted(picture, dx, dy), 0, 1)
     height, width = picture.shape[:2]
     a, b, c, d, e, f = motion.matrix
     rows, columns = np.mgrid[:height, :width]
@@ -145,25 +146,3 @@ def moved(picture: np.ndarray, motion: View) -> np.ndarray:
     upper = picture[top, left] * (1 - x) + picture[top, left + 1] * x
     lower = picture[top + 1, left] * (1 - x) + picture[top + 1, left + 1] * x
     return upper * (1 - y) + lower * y
-
-
-def _moved_along(picture: np.ndarray, by: float, axis: int) -> np.ndarray:
-    """picture(i + by) along an axis."""
-    whole = int(np.floor(by))
-    t = by - whole
-    if t == 0:
-        taps = {0: 1.0}
-    else:
-        taps = {
-            -1: t * (-0.5 + t * (1 - 0.5 * t)),
-            0: 1 + t * t * (1.5 * t - 2.5),
-            1: t * (0.5 + t * (2 - 1.5 * t)),
-            2: t * t * (0.5 * t - 0.5),
-        }
-    side = picture.shape[axis]
-    places = np.arange(side) + whole
-    total = None
-    for tap, weight in taps.items():
-        part = np.take(picture, np.clip(places + tap, 0, side - 1), axis) * np.float32(weight)
-        total = part if total is None else total + part
-    return total

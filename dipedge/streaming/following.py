@@ -130,8 +130,8 @@ class Following:
 
 
 def _own(frame: np.ndarray) -> np.ndarray:
-    """A frame to keep: what was converted is ours, what was not is the caller's (``Picture.pixels``)."""
-    return frame if frame.flags.writeable else frame.copy()
+    """A frame to keep: one that can still be written may be a buffer that its camera uses again."""
+    return frame.copy() if frame.flags.writeable else frame
 
 
 def enlarged(view: View, scale: int) -> View:

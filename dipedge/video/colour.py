@@ -18,6 +18,9 @@ LIMITED, FULL = 1, 2  # range: 16..235 of 255, or all of it; 0 is unknown
 BT709, BT601 = 1, 6
 # H.273's number of a matrix -> the scaler's. What is not here (YCgCo, ICtCp) is taken for BT.601 both ways.
 SCALER_MATRIX = {BT709: 1, 4: 4, 5: 5, BT601: 5, 7: 7, 9: 9, 10: 9}
+# libswscale's flags: bicubic, chroma interpolated in full on both sides, accurate rounding, bit-exact. By
+# number, since only PyAV 18 has names for all of them.
+CAREFUL = 0x4 | 0x2000 | 0x4000 | 0x40000 | 0x80000
 HIGH_DEFINITION = 720  # lines from which on players take an unspecified matrix for BT.709
 
 
@@ -82,18 +85,12 @@ class Converter:
     """
 
     def __init__(self, colour: Colour, height: int) -> None:
-        from av.video.reformatter import Interpolation as Flag
         from av.video.reformatter import VideoReformatter
 
         self._scaler = VideoReformatter()
         self._matrix = SCALER_MATRIX.get(colour.meant(height), 5)
         self._range = colour.range or LIMITED
-        self._gray_range = (
-            colour.range or FULL
-        )  # a single channel without a tag is a picture's, or a camera's
-        self._careful = int(
-            Flag.BICUBIC | Flag.FULL_CHR_H_INT | Flag.FULL_CHR_H_INP | Flag.ACCURATE_RND | Flag.BITEXACT
-        )
+        self._gray_range = colour.range or FULL  # a single channel without a tag is a picture's
 
     def to_pixels(self, frame: Any, memory: str) -> np.ndarray:
         """A decoded frame as pixels [H, W, C]; ``memory``: see ``memory_format``."""
@@ -118,7 +115,7 @@ class Converter:
         if frame.format.name == wanted and (frame.format.is_rgb or from_range == to_range):
             return frame
         return self._scaler.reformat(
-            frame, format=wanted, interpolation=self._careful, src_colorspace=self._matrix,
+            frame, format=wanted, interpolation=CAREFUL, src_colorspace=self._matrix,
             dst_colorspace=self._matrix, src_color_range=from_range, dst_color_range=to_range,
         )  # fmt: skip
 

@@ -28,6 +28,12 @@ LOCAL = {"protocol_whitelist": "file,crypto,data"}  # a playlist may not make th
 HDR = ("MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_METADATA")
 
 
+def is_cover(stream: Any) -> bool:
+    """Whether a stream is a picture for the shelf."""
+    disposition = stream.disposition
+    return bool(int(getattr(disposition, "value", disposition)) & COVER)  # PyAV 17's is no number
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """The file as PyAV's container; "file:" because a colon in a name would make FFmpeg take it for a
@@ -51,7 +57,7 @@ def video_stream(container: Any, path: Path) -> Any:
     name = container.format.name
     if name in NO_VIDEOS or name.endswith("_pipe"):
         raise FileError(f"{path}: not a video ({container.format.long_name})")
-    streams = [s for s in container.streams.video if not s.disposition & COVER]
+    streams = [s for s in container.streams.video if not is_cover(s)]
     if not streams:
         kinds = sorted({stream.type for stream in container.streams})
         what = f"only {' and '.join(kinds)}" if kinds else "nothing"
@@ -101,7 +107,7 @@ class ContainerReader(VideoReader):
         self._start = round(start / self.time_base) * self.time_base
         self._codec = stream.codec_context.codec.canonical_name
         self._aspect = stream.sample_aspect_ratio
-        others = [s for s in container.streams.video if s.index != stream.index and not s.disposition & COVER]
+        others = [s for s in container.streams.video if s.index != stream.index and not is_cover(s)]
         if others:
             self.note(f"only the first of {len(others) + 1} video streams is restored; no other is kept")
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from dipedge.video.container_reader import LOCAL
+from dipedge.video.container_reader import LOCAL, is_cover
 from dipedge.video.faults import load_av, why
 
 # Said by the container about itself, not about the film; the new one says its own.
@@ -48,8 +48,7 @@ class Passengers:
         self._input = av.open(f"file:{source}", options=dict(LOCAL), metadata_errors="surrogateescape")
         self._start = Fraction(self._input.start_time or 0, 1_000_000)
         for stream in self._input.streams:
-            cover = stream.type == "video" and stream.disposition & av.stream.Disposition.attached_pic
-            if cover:
+            if stream.type == "video" and is_cover(stream):
                 self._take_cover(stream, source, Path(container.name).suffix)
             elif stream.type != "video" and (stream.type != "audio" or sound):
                 self._take(stream, Path(container.name).suffix)

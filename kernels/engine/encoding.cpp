@@ -15,12 +15,13 @@ namespace {
 constexpr size_t noise_pixels = 64;
 
 // Cosines of a place under all frequencies, then sines.
-void write_waves(double place, const std::vector<double>& frequencies, float* to) {
+template <class Real>
+void write_waves(double place, const std::vector<double>& frequencies, Real* to) {
     const size_t n = frequencies.size();
     for (size_t k = 0; k < n; ++k) {
         const double angle = place * frequencies[k];
-        to[k] = (float)std::cos(angle);
-        to[n + k] = (float)std::sin(angle);
+        to[k] = (Real)std::cos(angle);
+        to[n + k] = (Real)std::sin(angle);
     }
 }
 
@@ -34,10 +35,10 @@ void fill_table(const std::vector<double>& frequencies, const std::vector<double
 }
 
 // Waves of the sum of two places from those of each: cos(a + b), then sin(a + b).
-void add_places(const float* a, const float* b, size_t n, float* to) {
+void add_places(const double* a, const double* b, size_t n, float* to) {
     for (size_t k = 0; k < n; ++k) {
-        to[k] = a[k] * b[k] - a[n + k] * b[n + k];
-        to[n + k] = a[n + k] * b[k] + a[k] * b[n + k];
+        to[k] = (float)(a[k] * b[k] - a[n + k] * b[n + k]);
+        to[n + k] = (float)(a[n + k] * b[k] + a[k] * b[n + k]);
     }
 }
 
@@ -61,8 +62,10 @@ Encoding<Cell>::Encoding(const EncodingSpec& spec, int height, int width, bool d
     resize(rows_, height, waves + in_time);
     if (in_time) rows_.times.resize(height);
     if (spec.warped) {
-        resize(column_tilt_, columns_.count, waves);
-        resize(row_tilt_, height, waves);
+        for (Waves* of : {&u_of_columns_, &v_of_columns_, &u_of_rows_, &v_of_rows_}) {
+            of->positions.resize(of == &u_of_columns_ || of == &v_of_columns_ ? columns_.count : height);
+            of->values.resize(of->positions.size() * waves);
+        }
         row_gradients_.resize((size_t)height * spec.frequencies.size());
     }
     place(std::vector<View>(spec.frames));
@@ -115,7 +118,7 @@ void Encoding<Cell>::set_views(const std::vector<View>& views) {
     made_ = false;
 }
 
-// A pixel's u is the sum of a column's place and a row's tilt, its v that of a row's place and a column's tilt.
+// Without a turn a pixel's u is its column's alone, and its v its row's.
 template <class Cell>
 void Encoding<Cell>::place(const std::vector<View>& views) {
     warps_ = !std::all_of(views.begin(), views.end(), is_shift);
@@ -126,12 +129,16 @@ void Encoding<Cell>::place(const std::vector<View>& views) {
         const View& view = views[frame];
         for (int x = 0, i = frame * width; x < width; ++x, ++i) {
             columns_.positions[i] = share(view.a * x + view.c, width);
-            if (warps_) column_tilt_.positions[i] = share(view.d * x, height);
+            if (!warps_) continue;
+            u_of_columns_.positions[i] = columns_.positions[i];
+            v_of_columns_.positions[i] = share(view.d * x, height);
         }
         for (int y = 0, i = frame * height; y < height; ++y, ++i) {
             rows_.positions[i] = share(view.e * y + view.f, height);
-            if (warps_) row_tilt_.positions[i] = share(view.b * y, width);
             if (!rows_.times.empty()) rows_.times[i] = view.time;
+            if (!warps_) continue;
+            u_of_rows_.positions[i] = share(view.b * y, width);
+            v_of_rows_.positions[i] = rows_.positions[i];
         }
     }
 }
@@ -170,8 +177,11 @@ void Encoding<Cell>::make_tables(uint64_t seed, uint64_t step, bool perturb, con
     fill_table(current, spec_.times, columns_);
     fill_table(current, spec_.times, rows_);
     if (!warps_) return;
-    fill_table(current, spec_.times, column_tilt_);
-    fill_table(current, spec_.times, row_tilt_);
+    for (Waves* of : {&u_of_columns_, &v_of_columns_, &u_of_rows_, &v_of_rows_}) {
+        for (size_t i = 0; i < of->positions.size(); ++i) {
+            write_waves(of->positions[i], current, of->values.data() + i * 2 * current.size());
+        }
+    }
 }
 
 template <class Cell>
@@ -195,8 +205,8 @@ void Encoding<Cell>::fill_warped(const Context& context) {
     context.pool->run(size.height, [&](int row, int) {
         float* to = base_->data + (size_t)row * size.width * size.padded;
         for (int x = 0, i = frame_of(row) * size.width; x < size.width; ++x, ++i, to += size.padded) {
-            add_places(columns_.entry(i), row_tilt_.entry(row), n, to);
-            add_places(rows_.entry(row), column_tilt_.entry(i), n, to + 2 * n);
+            add_places(u_of_columns_.entry(i), u_of_rows_.entry(row), n, to);
+            add_places(v_of_rows_.entry(row), v_of_columns_.entry(i), n, to + 2 * n);
             std::memcpy(to + 4 * n, rows_.entry(row) + 2 * n, sizeof(float) * in_time);
         }
     });
@@ -255,8 +265,8 @@ void Encoding<Cell>::reduce_warped(const Context& context) {
         const size_t first = (size_t)row * size.width * size.padded;
         const float *z = base_->data + first, *d = source_.d->data + first;
         for (int x = 0, i = frame_of(row) * size.width; x < size.width; ++x, ++i) {
-            const double u = columns_.positions[i] + row_tilt_.positions[row];
-            const double v = rows_.positions[row] + column_tilt_.positions[i];
+            const double u = u_of_columns_.positions[i] + u_of_rows_.positions[row];
+            const double v = v_of_rows_.positions[row] + v_of_columns_.positions[i];
             for (size_t k = 0; k < n; ++k) {
                 sums[k] += u * (d[n + k] * z[k] - d[k] * z[n + k]) +
                            v * (d[3 * n + k] * z[2 * n + k] - d[2 * n + k] * z[3 * n + k]);

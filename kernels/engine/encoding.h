@@ -111,9 +111,14 @@ class Encoding : public AnyEncoding {
     float* frequency_gradient_ = nullptr;
     FeatureTable columns_, rows_;
 
-    // Of views that turn: what a column adds to v, and a row to u. Features are those of the sums.
+    // Of views that turn: what columns and rows add to u and to v. Features are those of the sums, and the sums'
+    // terms are in float64, so that features are rounded once here too.
+    struct Waves {
+        std::vector<double> positions, values;  // [count], [count][2n]
+        const double* entry(size_t i) const { return values.data() + i * (values.size() / positions.size()); }
+    };
     bool warps_ = false;
-    FeatureTable column_tilt_, row_tilt_;
+    Waves u_of_columns_, u_of_rows_, v_of_columns_, v_of_rows_;
     std::vector<double> row_gradients_;  // by the frequencies, of every row
 };
 
