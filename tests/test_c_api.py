@@ -34,7 +34,7 @@ def in_python(task, frames: list, frame_steps: int | None = None, **settings) ->
 
     The C API does not look for motion itself.
     """
-    with Session(task, engine="native", threads=1, motion=None, **settings) as session:
+    with Session(task, engine="native", threads=1, motion=None, memory=False, **settings) as session:
         return [session.push(frame, steps=frame_steps if i else None) for i, frame in enumerate(frames)]
 
 
@@ -148,7 +148,7 @@ def test_a_stream_that_begins_with_few_steps_has_the_bits_of_python(steps, avera
     """Its answers are a young average's, which the engine's takes over from at some step."""
     frames = stream(3)
     settings = {"steps": 5} | ({} if average < 0 else {"average": average})
-    with Session(Denoise(), engine="native", threads=1, motion=None, **settings) as session:
+    with Session(Denoise(), engine="native", threads=1, motion=None, memory=False, **settings) as session:
         expected = [session.push(frame, steps=steps).image for frame in frames]
     with CSession(*frames[0].shape, threads=1, **settings) as session:
         session.set_stop(steps=steps)
@@ -164,7 +164,7 @@ def test_frames_of_a_camera_that_moves_have_the_bits_of_python(task, first):
     frames = stream(len(motions), "float32", height=16, width=17)
     scale = {"scale": 2} if task.name == "superresolve" else {}
     with (
-        Session(task, engine="native", threads=1, motion=None, steps=4) as python,
+        Session(task, engine="native", threads=1, motion=None, memory=False, steps=4) as python,
         CSession(*frames[0].shape, task=task.name, threads=1, steps=4, **scale) as session,
     ):
         for i, (frame, (dx, dy)) in enumerate(zip(frames, motions, strict=True)):

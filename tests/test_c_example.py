@@ -52,7 +52,7 @@ def ppm(frames: list[np.ndarray]) -> bytes:
 
 
 def in_python(frames: list[np.ndarray], steps: int, **settings) -> bytes:
-    with Session(Denoise(), engine="native", threads=1, motion=None, **settings) as session:
+    with Session(Denoise(), engine="native", threads=1, motion=None, memory=False, **settings) as session:
         return ppm([session.push(frame, steps=steps).image for frame in frames])
 
 
@@ -219,7 +219,7 @@ def test_the_example_of_the_documentation_restores_frames(tmp_path):
     frames = np.stack(stream(2))
     given = frames.copy()
     assert restore(ctypes.c_void_p(given.ctypes.data), *given.shape[:3]) == 0
-    with Session(Denoise(), engine="native", motion=None, average=0.9) as session:
+    with Session(Denoise(), engine="native", motion=None, memory=False, average=0.9) as session:
         expected = [session.push(frame, steps=30).image for frame in frames]
     np.testing.assert_array_equal(given, expected)
     assert restore(ctypes.c_void_p(given.ctypes.data), 1, 8, 8) == 1  # a frame that is too small
