@@ -10,8 +10,8 @@ import tests.triton_kernels  # skips this file where Triton cannot run
 # isort: split
 from dipedge.engines import get_engine
 from dipedge.engines.base import Settings
-from dipedge.errors import InputError
-from dipedge.priors import Fourier, Hourglass, Level, Prior, dip
+from dipedge.errors import EngineError, InputError
+from dipedge.priors import Fourier, Hourglass, Level, Prior, dip, pip, video_pip
 from dipedge.tasks import Denoise
 from dipedge.views import View
 from tests.configurations import assert_evaluation, prepared, reference
@@ -75,3 +75,14 @@ def test_views_that_cannot_be_followed_are_refused():
     other = get_engine("triton").compile(dip(), Denoise(), (8, 8, 3), Settings())
     with pytest.raises(InputError, match="Noise has none"):
         other.set_views([View()])
+
+
+@pytest.mark.parametrize(
+    ("prior", "settings"), [(pip(), {"frames": 2}), (pip(), {"warped": True}), (video_pip(), {})]
+)
+def test_frames_warps_and_time_are_refused_in_one_sentence_that_says_who_has_them(prior, settings):
+    engine = get_engine("triton")
+    with pytest.raises(EngineError, match="engine='native' and engine='torch'"):
+        engine.compile(prior, Denoise(), (16, 16, 3), Settings(**settings))
+    assert engine.supports(pip(), Denoise()) is None
+    assert "no features of time" in engine.supports(video_pip(), Denoise())

@@ -75,6 +75,15 @@ def test_a_reader_knows_size_depth_and_rate_before_the_first_frame(tmp_path):
     assert [frame.index for frame in reader.frames_from(9)] == [9, 10, 11]
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
+def test_how_many_frames_there_are_is_known_though_the_sound_is_longer(tmp_path, name):
+    codec, sound = {"a.webm": ("libvpx-vp9", "libopus"), "a.avi": ("mpeg4", "mp2")}.get(
+        name, ("libx264", "aac")
+    )
+    source = write_clip(tmp_path / name, codec, sound=sound, count=7, rate=60)
+    assert open_video(source).frames == 7
+
+
 def test_pixels_are_those_of_the_picture_that_was_written(tmp_path):
     frames = list(open_video(write_clip(tmp_path / "a.mkv", "ffv1", "yuv444p")))
     for frame in frames:

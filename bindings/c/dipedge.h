@@ -13,8 +13,8 @@
  *
  * A session is one network. The first frame is fitted from scratch, every further one goes on from the
  * weights of the one before. What a session computes is, to the bit, what `dipedge.Session` of Python
- * computes with the same settings on the same instruction set (and motion=None, for no motion is estimated
- * here); nothing of Python is needed, before or at run time.
+ * computes with the same settings on the same instruction set (and motion=None, memory=False: no motion is estimated
+ * here, and no scene remembered); nothing of Python is needed, before or at run time.
  *
  * Pictures lie in memory row by row, channels innermost: [height][width][channels]; `row_bytes` is the
  * distance from one row to the next, 0 for rows without a gap. 1 channel is grey, 3 are colours, and a fourth

@@ -8,6 +8,7 @@ many came before.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -224,6 +225,10 @@ def decoder_of(stream: Any) -> Any:
 
 def _length(container: Any, stream: Any) -> Fraction | None:
     """Seconds of the stream, or of the file, if either says."""
+    said = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if said:  # Matroska, of which FFmpeg takes the file's length for that of each stream
+        hours, minutes, seconds = said.groups()
+        return 3600 * int(hours) + 60 * int(minutes) + Fraction(seconds)
     if stream.duration:
         return stream.duration * Fraction(stream.time_base)
     return Fraction(container.duration, 1_000_000) if container.duration else None

@@ -15,6 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from dipedge.errors import InputError
+from dipedge.video.container_reader import ContainerReader
 from dipedge.video.container_sink import ContainerSink, Plan
 from dipedge.video.folder_sink import FolderSink, is_folder
 from dipedge.video.places import check_not_the_source, check_place, partial_of, put_in_place
@@ -66,7 +67,7 @@ class VideoWriter:
         plan = Plan(
             shape=self.shape, bit_depth=like.bit_depth, rate=self._rate, time_base=like.time_base / times,
             looks=like.looks, source_height=like.height,
-            source=like.path if like.looks.codec and Path(like.path).is_file() else None, sound=audio,
+            source=like.path if isinstance(like, ContainerReader) else None, sound=audio,
             codec=codec, crf=crf,
         )  # fmt: skip
         if is_folder(self.path):
