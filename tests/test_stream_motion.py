@@ -135,7 +135,7 @@ def test_a_pan_is_restored_better_when_it_is_followed(follower):
     count, errors = 10, {}
     clean = pan(count, sigma=0)[-1]
     for motion in (None, "shift"):
-        session = follower(motion=motion)
+        session = follower(motion=motion, memory=False)  # blocks of the memory follow by themselves
         for frame in pan(count):
             result = session.push(frame, stop=de.MaxSteps(30))
         errors[motion] = float(np.mean((result.image - clean) ** 2))

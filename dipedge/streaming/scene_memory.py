@@ -36,7 +36,7 @@ WHOLE = 0.1  # pixels; a frame that lies so near to the grid is taken as lying o
 SUSPECT, CHANGED = 2.5, 4.0
 WINDOWS = (5, 13)  # sides in which change is looked for: small things, and faint ones
 POWER_WINDOWS = (3, 7)  # the same for change of fine texture, which has no mean
-MARGIN = 1.5  # deviations by which chance alone may raise the power of a window
+MARGIN = 2.5  # deviations by which chance alone may raise the power of a window
 WIENER = 7  # side of the window in which residuals are compared with noise
 # At least this share of a picture is thought to show what it showed; a quantile of the differences is
 # therefore noise. Of white noise that quantile of a window's power and of a normal variable's size:
