@@ -106,7 +106,7 @@ def test_a_camera_that_waits_for_nobody_is_slowed_down_by_nothing_but_its_rate(t
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory in use is read from Linux")
-@pytest.mark.parametrize(("kilobytes", "grows"), [(0, False), (256, True)])
+@pytest.mark.parametrize(("kilobytes", "grows"), [(0, False), (1024, True)])
 def test_a_stream_that_keeps_memory_of_every_frame_is_found(kilobytes, grows):
     results = stream_runs.pushed(Parrot(kilobytes=kilobytes), quiet(100), {}, {})
     found = stream_runs.memory(results, settled=20, every=8)

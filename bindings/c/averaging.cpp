@@ -17,13 +17,20 @@ struct Tap {
     float weight;
 };
 
-// The places that a value `t` of a pixel beyond one is made of.
-std::vector<Tap> cubic_taps(double t) {
+// Lanczos with three lobes at `t` in [0, 1), summing to 1; dipedge/streaming/resampling.py.
+std::vector<Tap> lanczos_taps(double t) {
+    constexpr int lobes = 3;
+    constexpr double pi = 3.14159265358979323846;
     if (t == 0) return {{0, 1.0f}};
-    return {{-1, (float)(t * (-0.5 + t * (1 - 0.5 * t)))},
-            {0, (float)(1 + t * t * (1.5 * t - 2.5))},
-            {1, (float)(t * (0.5 + t * (2 - 1.5 * t)))},
-            {2, (float)(t * t * (0.5 * t - 0.5))}};
+    const auto sinc = [](double x) { return x == 0 ? 1.0 : std::sin(pi * x) / (pi * x); };
+    double weights[2 * lobes], sum = 0;
+    for (int i = 0; i < 2 * lobes; ++i) {
+        const double away = 1 - lobes + i - t;
+        sum += weights[i] = sinc(away) * sinc(away / lobes);
+    }
+    std::vector<Tap> taps;
+    for (int i = 0; i < 2 * lobes; ++i) taps.push_back({1 - lobes + i, (float)(weights[i] / sum)});
+    return taps;
 }
 
 // picture(i + by) along an axis of `side` places, with `inner` values each and `outer` such runs.
@@ -31,7 +38,7 @@ std::vector<float> moved_along(const float* picture, size_t outer, int side, siz
     const double whole = std::floor(by);
     std::vector<float> result(outer * side * inner);
     bool first = true;
-    for (const Tap& tap : cubic_taps(by - whole)) {
+    for (const Tap& tap : lanczos_taps(by - whole)) {
         for (size_t run = 0; run < outer; ++run) {
             for (int i = 0; i < side; ++i) {
                 const double place = std::min(std::max(i + whole + tap.offset, 0.0), (double)side - 1);

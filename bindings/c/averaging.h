@@ -36,7 +36,7 @@ class YoungAverage {
 };
 
 // The last frame's picture [height][width][colours] as the next one sees it, whose pixel (0, 0) is its pixel
-// (dx, dy): by cubic convolution (Keys, 1981, a = -1/2), cut to [0, 1]; beyond the edges the edge is
+// (dx, dy): by Lanczos with three lobes, cut to [0, 1]; beyond the edges the edge is
 // repeated. Whole shifts keep every bit.
 std::vector<float> moved(const float* picture, const Size& size, double dx, double dy);
 
