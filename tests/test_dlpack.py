@@ -236,8 +236,9 @@ def frames(torch, dtype):
 def test_a_session_restores_frames_that_stay_with_the_same_bits(
     staying, no_host_copy, monkeypatch, tiny_pip, task, dtype
 ):
-    # Following the camera compares frames on the host; whoever wants none there says where the camera went.
-    options = {"prior": tiny_pip, "engine": "torch", "steps": 4, "threads": 1, "motion": None}
+    # Following the camera and the scene's memory work on the host; whoever wants no frame there has neither.
+    options = {"prior": tiny_pip, "engine": "torch", "steps": 4, "threads": 1}
+    options |= {"motion": None, "memory": False}
     frame = frames(staying, dtype)
     with de.Session(task, **options) as session:
         found = [session.push(frame).image, session.push(frame, steps=3).image]
