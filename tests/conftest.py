@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from pathlib import Path
 
 # Tiny pictures are slower with more threads than with one; set before torch is loaded by any test.
@@ -24,6 +25,9 @@ from dipedge import cli
 from dipedge.priors import Fourier, Hourglass, Level, Noise, Prior
 from dipedge.session import Session
 from dipedge.tasks import Denoise
+
+# A shell starts its background jobs with SIGINT ignored, and this suite may be one.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_there(module):

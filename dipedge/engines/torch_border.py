@@ -18,7 +18,7 @@ def picture(
         made.copy_(values.unflatten(0, (frames, -1)).permute(0, 3, 1, 2))
         return made
     values = np.asarray(values)
-    values = np.moveaxis(values.reshape(frames, -1, *values.shape[1:]), 3, 1)
+    values = np.moveaxis(values.reshape(frames, len(values) // frames, *values.shape[1:]), 3, 1)
     return torch.tensor(values, dtype=dtype, device=device).contiguous()
 
 
