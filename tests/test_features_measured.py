@@ -40,7 +40,7 @@ def test_an_inversion_is_measured_beside_its_baselines(data, engine):
     for row in told["rows"]:
         assert row["error_unbound"] > 0 and 0 < row["error"] < 10 and 0 < row["psnr"] < 60
     with Image.open(data / "sheet.png") as sheet:
-        assert sheet.size == (4 * 64 + 3 * 4, 64)
+        assert sheet.size == (4 * 64 + 3 * 8, 64)
 
 
 def test_an_answer_is_judged_as_the_picture_it_would_be_stored_as():
