@@ -58,7 +58,7 @@ def open_image(path: str | os.PathLike) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
-    _check_is_file(path)
+    check_is_file(path)
     Image.init()  # registers the formats; a Pillow built without one simply lacks it
     formats = [name for name in READABLE if name in Image.OPEN]
     try:
@@ -85,10 +85,11 @@ def open_image(path: str | os.PathLike) -> Any:
     return image
 
 
-def _check_is_file(path: Path) -> None:
+def check_is_file(path: Path, kind: str = "picture") -> None:
+    """Raises FileError unless there is a readable file with something in it; ``kind``: what it should be."""
     try:
         if os.path.isdir(path):
-            raise FileError(f"{path}: a folder, not a picture")
+            raise FileError(f"{path}: a folder, not a {kind}")
         if path.stat().st_size == 0:
             raise FileError(f"{path}: the file is empty")
         with open(path, "rb"):

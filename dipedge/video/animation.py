@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from dipedge.errors import FileError
-from dipedge.images import MAX_PIXELS
-from dipedge.video.faults import check_is_file, why
+from dipedge.images import MAX_PIXELS, check_is_file
+from dipedge.video.faults import why
 from dipedge.video.source import Frame, Looks, VideoReader
 
 FORMATS = {"GIF": "gif", "WEBP": "webp", "PNG": "apng"}
@@ -26,7 +26,7 @@ SHORTEST = Fraction(1, 100)
 
 def is_animation_format(path: Path) -> bool:
     """Whether a file begins as a GIF, WebP or PNG does."""
-    check_is_file(path)
+    check_is_file(path, "video")
     with open(path, "rb") as file:
         head = file.read(12)
     return (

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from dipedge.errors import FileError
+from dipedge.images import check_is_file
 from dipedge.video import colour, truncation
-from dipedge.video.faults import check_is_file, load_av, named, why
+from dipedge.video.faults import load_av, named, why
 from dipedge.video.source import USUAL_RATE, Frame, Looks, VideoReader
 
 # FFmpeg takes these for videos: text files that it draws, single pictures, descriptions of scenes.
@@ -84,7 +85,7 @@ class ContainerReader(VideoReader):
         load_av()
         self.path = str(path)
         self._file = Path(path)
-        check_is_file(self._file)
+        check_is_file(self._file, "video")
         with opened(self._file) as container:
             stream = video_stream(container, self._file)
             self._describe(container, stream)

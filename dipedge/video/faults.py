@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from dipedge.errors import DipedgeError, FileError, InputError
@@ -52,18 +51,3 @@ def named(path: str | os.PathLike, doing: str) -> Iterator[None]:
         raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise FileError(f"{path}: {doing} ({why(error)})") from error
-
-
-def check_is_file(path: Path) -> None:
-    """Raises FileError unless there is a file with something in it, which can be read."""
-    try:
-        if path.stat().st_size == 0 and path.is_file():
-            raise FileError(f"{path}: the file is empty")
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError as error:
-        raise FileError(f"{path}: no such file") from error
-    except FileError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise FileError(f"{path}: cannot be read ({why(error)})") from error
